@@ -1,0 +1,59 @@
+/* What every program's main does first and last: read the command line, report an error, close
+ * standard output so that a full disk or a closed pipe is noticed. */
+#ifndef SP_CLI_H
+#define SP_CLI_H
+
+#include "../lib/option.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Prints "program: message" and returns the exit status. */
+static inline int cli_fail(const struct sp_program *p, const struct sp_error *err) {
+    fflush(stdout);
+    fprintf(stderr, "%s: %s\n", p->name, err->msg);
+    return sp_error_exit_status(err->code);
+}
+
+/* Flushes and closes standard output; the exit status to end with. */
+static inline int cli_close(const struct sp_program *p, int status) {
+    bool failed = ferror(stdout) != 0;
+    errno = 0;
+    if (fclose(stdout) != 0 || failed) {
+        fprintf(stderr, "%s: writing standard output: %s\n", p->name,
+                errno ? strerror(errno) : "failed");
+        return sp_error_exit_status(SP_E_IO);
+    }
+    return status;
+}
+
+/* Parses; answers --help and --version. False: end with *status. */
+static inline bool cli_start(const struct sp_program *p, int argc, char **argv, int *n_operand,
+                             int *status) {
+    struct sp_error err;
+    enum sp_option_action action;
+    if (sp_option_parse(p, argc, argv, n_operand, &action, &err)) {
+        *status = cli_fail(p, &err);
+        return false;
+    }
+    if (action == SP_OPTION_RUN) return true;
+    if (action == SP_OPTION_HELP)
+        sp_option_help(p, stdout);
+    else
+        printf("%s (statepipe) %s\n", p->name, SP_VERSION);
+    *status = cli_close(p, 0);
+    return false;
+}
+
+/* SP_E_USAGE where binary output would go to a terminal. */
+static inline enum sp_code cli_refuse_terminal(bool force, struct sp_error *err) {
+    if (force || !isatty(STDOUT_FILENO)) return SP_OK;
+    return sp_error_set(err, SP_E_USAGE,
+                        "the output is binary and standard output is a terminal; pipe it into the "
+                        "next program or `inspect`, or force it with -f");
+}
+
+#endif

@@ -1,0 +1,190 @@
+/* Files and descriptors. */
+#include "io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+enum sp_code sp_io_read(int fd, void *buf, size_t n, size_t *got, const char *name,
+                        struct sp_error *err) {
+    size_t done = 0;
+    while (done < n) {
+        ssize_t k = read(fd, (char *)buf + done, n - done);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0) return sp_error_set(err, SP_E_IO, "reading %s: %s", name, strerror(errno));
+        if (k == 0) break;
+        done += (size_t)k;
+    }
+    *got = done;
+    return SP_OK;
+}
+
+enum sp_code sp_io_write(int fd, const void *buf, size_t n, const char *name,
+                         struct sp_error *err) {
+    for (size_t done = 0; done < n;) {
+        ssize_t k = write(fd, (const char *)buf + done, n - done);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0) return sp_error_set(err, SP_E_IO, "writing %s: %s", name, strerror(errno));
+        done += (size_t)k;
+    }
+    return SP_OK;
+}
+
+enum sp_code sp_io_open(int *fd, const char *path, struct sp_error *err) {
+    bool input = strcmp(path, "-") == 0;
+    *fd = input ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    if (*fd < 0)
+        return sp_error_set(err, SP_E_NOINPUT, "cannot open %s: %s",
+                            input ? "standard input" : path, strerror(errno));
+    if (fstat(*fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        close(*fd);
+        return sp_error_set(err, SP_E_NOINPUT, "%s is a directory", path);
+    }
+    return SP_OK;
+}
+
+bool sp_io_ready(int fd) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return poll(&p, 1, 0) != 0;
+}
+
+enum sp_code sp_map_open(struct sp_map *map, const char *path, struct sp_error *err) {
+    *map = (struct sp_map){0};
+    int fd;
+    enum sp_code code = sp_io_open(&fd, path, err);
+    if (code) return code;
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        code = sp_error_set(err, SP_E_NOINPUT, "%s is not a regular file", path);
+    } else if (st.st_size > 0) {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED)
+            code = sp_error_set(err, SP_E_IO, "cannot map %s: %s", path, strerror(errno));
+        else
+            *map = (struct sp_map){.data = p, .n = (size_t)st.st_size};
+    }
+    close(fd);
+    return code;
+}
+
+void sp_map_close(struct sp_map *map) {
+    if (map->data) munmap((void *)(uintptr_t)map->data, map->n);
+    *map = (struct sp_map){0};
+}
+
+enum sp_code sp_io_slurp(char **text, size_t *n, const char *path, size_t max,
+                         struct sp_error *err) {
+    *text = NULL;
+    int fd;
+    enum sp_code code = sp_io_open(&fd, path, err);
+    if (code) return code;
+    size_t cap = 0, len = 0, got = 0;
+    char *buf = NULL;
+    do {
+        if (len > max) {
+            code = sp_error_set(err, SP_E_DATA, "%s has more than %zu bytes", path, max);
+            break;
+        }
+        if (cap - len < 65536) {
+            cap = cap ? cap * 2 : 131072;
+            char *grown = realloc(buf, cap);
+            if (!grown) {
+                code = sp_error_set(err, SP_E_DEVICE, "out of memory reading %s", path);
+                break;
+            }
+            buf = grown;
+        }
+        code = sp_io_read(fd, buf + len, cap - len - 1, &got, path, err);
+        len += got;
+    } while (!code && got > 0);
+    close(fd);
+    if (code) {
+        free(buf);
+        return code;
+    }
+    buf[len] = 0;
+    *text = buf;
+    *n = len;
+    return SP_OK;
+}
+
+enum sp_code sp_atomic_open(struct sp_atomic_file *f, const char *path, struct sp_error *err) {
+    *f = (struct sp_atomic_file){0};
+    if (strlen(path) >= sizeof f->path)
+        return sp_error_set(err, SP_E_USAGE, "path too long: %.60s...", path);
+    snprintf(f->path, sizeof f->path, "%s", path);
+    snprintf(f->temporary, sizeof f->temporary, "%s.%ld.tmp", path, (long)getpid());
+    f->file = fopen(f->temporary, "wbxe");
+    if (!f->file)
+        return sp_error_set(err, SP_E_IO, "cannot create %s: %s", f->temporary, strerror(errno));
+    return SP_OK;
+}
+
+enum sp_code sp_atomic_commit(struct sp_atomic_file *f, bool sync, struct sp_error *err) {
+    bool ok = fflush(f->file) == 0 && (!sync || fsync(fileno(f->file)) == 0);
+    ok = fclose(f->file) == 0 && ok;
+    f->file = NULL;
+    if (ok && rename(f->temporary, f->path) == 0) return SP_OK;
+    sp_error_set(err, SP_E_IO, "cannot write %s: %s", f->path, strerror(errno));
+    unlink(f->temporary);
+    return SP_E_IO;
+}
+
+void sp_atomic_abort(struct sp_atomic_file *f) {
+    if (!f->file) return;
+    fclose(f->file);
+    f->file = NULL;
+    unlink(f->temporary);
+}
+
+enum sp_code sp_path_join(char *out, size_t size, const char *dir, const char *name,
+                          struct sp_error *err) {
+    size_t n = strlen(dir);
+    const char *slash = n && dir[n - 1] == '/' ? "" : "/";
+    int k = snprintf(out, size, "%s%s%s", dir, slash, name);
+    if (k < 0 || (size_t)k >= size)
+        return sp_error_set(err, SP_E_USAGE, "path too long: %.60s.../%.60s", dir, name);
+    return SP_OK;
+}
+
+static void canonical(struct sp_hash *hash, XXH128_hash_t value) {
+    XXH128_canonical_t c;
+    XXH128_canonicalFromHash(&c, value);
+    memcpy(hash->byte, c.digest, sizeof hash->byte);
+}
+
+void sp_hash_bytes(struct sp_hash *hash, const void *data, size_t n) {
+    canonical(hash, XXH3_128bits(data, n));
+}
+
+struct sp_hasher *sp_hasher_new(void) {
+    XXH3_state_t *state = XXH3_createState();
+    if (state) XXH3_128bits_reset(state);
+    return (struct sp_hasher *)state;
+}
+
+void sp_hasher_add(struct sp_hasher *h, const void *data, size_t n) {
+    XXH3_128bits_update((XXH3_state_t *)h, data, n);
+}
+
+void sp_hasher_end(struct sp_hasher *h, struct sp_hash *hash) {
+    canonical(hash, XXH3_128bits_digest((XXH3_state_t *)h));
+    XXH3_freeState((XXH3_state_t *)h);
+}
+
+void sp_hash_hex(const struct sp_hash *hash, char hex[SP_HASH_HEX_SIZE]) {
+    for (size_t i = 0; i < sizeof hash->byte; i++) snprintf(hex + 2 * i, 3, "%02x", hash->byte[i]);
+}
+
+bool sp_hash_equal(const struct sp_hash *a, const struct sp_hash *b) {
+    return memcmp(a->byte, b->byte, sizeof a->byte) == 0;
+}

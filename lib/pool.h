@@ -1,0 +1,20 @@
+/* Threads: a pool that sleeps on a futex between jobs and is never busy without one.
+ * Owns its threads; the caller's thread works too. */
+#ifndef SP_POOL_H
+#define SP_POOL_H
+
+#include "statepipe.h"
+
+struct sp_pool;
+
+/* n_thread 0: $STATEPIPE_JOBS, else the CPUs this process may run on. */
+enum sp_code sp_pool_new(struct sp_pool **pool, int n_thread, struct sp_error *err);
+void sp_pool_free(struct sp_pool *pool);
+int sp_pool_threads(const struct sp_pool *pool);
+/* Calls fn(ctx, item, thread) for item in [0, n_item), thread in [0, threads); returns when all are
+ * done. Items are handed out one after another to whoever is free; a result must not depend on who.
+ */
+void sp_pool_run(struct sp_pool *pool, int64_t n_item,
+                 void (*fn)(void *ctx, int64_t item, int thread), void *ctx);
+
+#endif

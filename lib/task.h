@@ -1,0 +1,51 @@
+/* Tasks: from the scores of a head to what a person asked for. No model, no stream: plain arrays
+ * in, plain structs out.
+ *
+ * Tags are written PREFIX-FIELD, or O for none. Prefixes of a span's first token: N begins a new
+ * record, B belongs to the record before, S begins a new record that shares the last one's
+ * institution (two degrees of one university). I continues a span. A label set need not have all.
+ */
+#ifndef SP_TASK_H
+#define SP_TASK_H
+
+#include "statepipe.h"
+
+/* Best tag sequence under transitions (n_label + 2, n_label: from, then start, end) and the hard
+ * rule that I-x only follows a tag of field x; tag (n); p (n): the tag's posterior by the
+ * forward-backward algorithm. transitions NULL: zeros. n may be 0. */
+enum sp_code sp_viterbi(const struct sp_head *head, const float *scores, size_t n,
+                        const float *transitions, uint32_t *tag, float *p, struct sp_error *err);
+
+enum sp_field { SP_INSTITUTION = 0, SP_DEGREE, SP_YEAR, SP_FIELD_COUNT };
+const char *sp_field_name(enum sp_field field);
+
+struct sp_span {
+    bool there;
+    uint64_t start, end; /* bytes of the text */
+    float p;
+};
+struct sp_education {
+    struct sp_span field[SP_FIELD_COUNT];
+    int start_year, end_year; /* 0: none; SP_YEAR_PRESENT: still going on */
+};
+#define SP_YEAR_PRESENT 9999
+
+struct sp_records {
+    struct sp_education *item;
+    size_t n, cap;
+};
+void sp_records_clear(struct sp_records *r);
+/* Tags of n tokens and their byte spans (n, 2), grouped into records; span ends are trimmed of
+ * white space and of stray punctuation against text (n_text bytes). */
+enum sp_code sp_records_from_tags(const struct sp_head *head, const uint32_t *tag, const float *p,
+                                  const uint64_t *span, size_t n, const char *text, size_t n_text,
+                                  struct sp_records *out, struct sp_error *err);
+/* "Sept. 2014 - present", "2015-09", "'99", "2014/18": years as numbers, 0 where there is none. */
+void sp_year_parse(const char *text, size_t n, int *start_year, int *end_year);
+
+/* Gold spans to tags, the inverse, for training: spans of a DOC (raw msgpack array of [start, end,
+ * label, [record...]]) to one label index per token, -1 where the label set has no such tag. */
+enum sp_code sp_tags_from_spans(const struct sp_head *head, const void *msgpack, size_t n_msgpack,
+                                const uint64_t *span, size_t n, int32_t *tag, struct sp_error *err);
+
+#endif
