@@ -1,5 +1,5 @@
-/* Command lines: one table per program gives its options, its --help and (through tests) what its man
- * page and completions must mention. Owns no memory; strings point into argv. */
+/* Command lines: one table per program gives its options, its --help and (through tests) what its
+ * man page and completions must mention. Owns no memory; strings point into argv. */
 #ifndef SP_OPTION_H
 #define SP_OPTION_H
 
@@ -25,27 +25,27 @@ struct sp_option_list {
 
 struct sp_option {
     enum sp_option_type type;
-    char letter;       /* 0 for none */
-    const char *name;  /* without the dashes; NULL for none */
-    const char *arg;   /* placeholder in --help, or the choices */
-    const char *help;  /* one line; without a final dot */
+    char letter;      /* 0 for none */
+    const char *name; /* without the dashes; NULL for none */
+    const char *arg;  /* placeholder in --help, or the choices */
+    const char *help; /* one line; without a final dot */
     void *value;
-    double min, max;   /* for numbers */
+    double min, max; /* for numbers */
 };
 
 struct sp_program {
     const char *name;
-    const char *operands; /* "[FILE...]" */
-    const char *summary;  /* one line: what it does */
-    const char *detail;   /* a few lines below the options, or NULL */
-    const char *example;  /* one or more shell lines */
+    const char *operands;            /* "[FILE...]" */
+    const char *summary;             /* one line: what it does */
+    const char *detail;              /* a few lines below the options, or NULL */
+    const char *example;             /* one or more shell lines */
     const struct sp_option *options; /* ended by SP_OPT_END; help and version are implied */
 };
 
 enum sp_option_action { SP_OPTION_RUN, SP_OPTION_HELP, SP_OPTION_VERSION };
 
-/* Options and operands may be mixed, "--" ends options, "-" is an operand. Operands are moved to the
- * front: argv[0 .. *n_operand). SP_E_USAGE says which argument and what is accepted. */
+/* Options and operands may be mixed, "--" ends options, "-" is an operand. Operands are moved to
+ * the front: argv[0 .. *n_operand). SP_E_USAGE says which argument and what is accepted. */
 enum sp_code sp_option_parse(const struct sp_program *p, int argc, char **argv, int *n_operand,
                              enum sp_option_action *action, struct sp_error *err);
 void sp_option_help(const struct sp_program *p, FILE *out);
