@@ -44,7 +44,17 @@ enum sp_code sp_records_from_tags(const struct sp_head *head, const uint32_t *ta
 void sp_year_parse(const char *text, size_t n, int *start_year, int *end_year);
 
 /* Gold spans to tags, the inverse, for training: spans of a DOC (raw msgpack array of [start, end,
- * label, [record...]]) to one label index per token, -1 where the label set has no such tag. */
+ * label, [record...]], in any order, the records being any numbers) to one label index per token,
+ * -1 where the label set has no such tag.
+ *
+ * A token carries the span that holds at least half of its bytes; spans without a token do not
+ * count. In document order a span counts for one of its records: the latest begun one, or when
+ * none is, the one whose first span of its own comes first. The span that a record begins with has
+ * prefix N, or S when some institution span names both this record and the one begun before it
+ * (that institution may come before or after); every other span's is B, also one that goes back to
+ * an earlier record. Where the set has no S-x, N-x is used, and B-x for both. A token that starts
+ * before the one in front of it starts the document anew (several passes).
+ */
 enum sp_code sp_tags_from_spans(const struct sp_head *head, const void *msgpack, size_t n_msgpack,
                                 const uint64_t *span, size_t n, int32_t *tag, struct sp_error *err);
 
