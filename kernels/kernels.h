@@ -75,6 +75,7 @@ struct sp_scan {
     const int64_t *cu_chunks; /* (n_seq + 1); cu_chunks[s+1]-[s] = ceil(len / SP_SCAN_CHUNK) */
 };
 #define SP_SCAN_CHUNK 64
+#define SP_SCAN_STATE_MAX 256 /* d_state at most: a model with more is refused when opened */
 struct sp_scan_grad {
     const float *dy; /* (n_tok, d_inner), lddy */
     int64_t lddy;
