@@ -310,12 +310,13 @@ struct sp_config {
     bool use_conv_bias;
     bool tied;              /* lm_head is the embedding */
     int64_t bos_id, eos_id; /* -1 when absent */
-    /* "statepipe": what the base format has no room for. */
+    /* "statepipe": what the base format has no room for. Without it: one head, "lm". */
     uint32_t n_head;
     struct sp_head head[SP_HEADS_MAX];
     char default_head[SP_NAME_MAX]; /* "lm" when absent */
     uint32_t passes;                /* >= 1 */
     uint32_t delay;                 /* tag of token t is read at t + delay */
+    char tokenizer[SP_NAME_MAX];    /* "bytes", or "": tokenizer.json beside it */
 };
 
 struct sp_model;

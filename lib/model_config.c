@@ -1,0 +1,314 @@
+/* config.json: reading and checking. */
+#include "model.h"
+
+#include "json.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What is being read, for messages. */
+struct config_text {
+    const struct sp_json *j;
+    const char *name;
+};
+
+static const char *const arch_names[] = {
+    [SP_ARCH_MAMBA] = "mamba",
+    [SP_ARCH_FALCON_MAMBA] = "falcon_mamba",
+};
+static const char *const head_types[] = {
+    [SP_HEAD_LM] = "lm",
+    [SP_HEAD_TAG] = "tag",
+    [SP_HEAD_CLASS] = "class",
+};
+
+/* A string value into out; SP_E_DATA when it is none, too long, or has control characters. */
+static enum sp_code copy_string(const struct config_text *t, sp_json_node node, const char *what,
+                                char out[SP_NAME_MAX], struct sp_error *err) {
+    char text[6 * SP_NAME_MAX];
+    size_t n_raw = 0;
+    const char *raw = sp_json_raw(t->j, node, &n_raw);
+    int64_t n = raw && n_raw < sizeof text ? sp_json_string(t->j, node, text) : -1;
+    bool ok = n > 0 && n < SP_NAME_MAX;
+    for (int64_t i = 0; i < n && ok; i++) ok = (unsigned char)text[i] >= ' ';
+    if (!ok)
+        return sp_error_set(err, SP_E_DATA, "%s: %s is not a string of 1 to %d bytes", t->name,
+                            what, SP_NAME_MAX - 1);
+    memcpy(out, text, (size_t)n);
+    out[n] = 0;
+    return SP_OK;
+}
+
+/* A whole number; absent or null: fallback, and with fallback 0 an error. */
+static enum sp_code read_size(const struct config_text *t, const char *key, int64_t fallback,
+                              int64_t max, int64_t *out, struct sp_error *err) {
+    sp_json_node node = sp_json_get(t->j, 0, key);
+    bool absent = sp_json_type(t->j, node) == SP_JSON_NULL;
+    if (absent && fallback == 0)
+        return sp_error_set(err, SP_E_DATA, "%s: \"%s\" is missing", t->name, key);
+    *out = absent ? fallback : sp_json_int(t->j, node, -1);
+    if (*out < 1 || *out > max)
+        return sp_error_set(err, SP_E_DATA, "%s: \"%s\" is not a whole number from 1 to %lld",
+                            t->name, key, (long long)max);
+    return SP_OK;
+}
+
+static enum sp_code read_eps(const struct config_text *t, const char *key, double fallback,
+                             double *out, struct sp_error *err) {
+    sp_json_node node = sp_json_get(t->j, 0, key);
+    *out = node < 0 ? fallback : sp_json_number(t->j, node, NAN);
+    if (!(*out > 0 && *out < 1))
+        return sp_error_set(err, SP_E_DATA, "%s: \"%s\" is not a number between 0 and 1", t->name,
+                            key);
+    return SP_OK;
+}
+
+static enum sp_code read_arch(const struct config_text *t, struct sp_config *c,
+                              struct sp_error *err) {
+    char type[SP_NAME_MAX];
+    sp_json_node node = sp_json_get(t->j, 0, "model_type");
+    if (node < 0)
+        return sp_error_set(err, SP_E_DATA,
+                            "%s: \"model_type\" is missing; original Mamba checkpoints have to be "
+                            "converted to Hugging Face's layout first (the names end in -hf)",
+                            t->name);
+    enum sp_code code = copy_string(t, node, "\"model_type\"", type, err);
+    if (code) return code;
+    for (size_t i = 0; i < sizeof arch_names / sizeof arch_names[0]; i++) {
+        if (strcmp(type, arch_names[i]) != 0) continue;
+        c->arch = (enum sp_arch)i;
+        return SP_OK;
+    }
+    return sp_error_set(err, SP_E_DATA,
+                        "%s: model type '%s' is not supported; mamba and falcon_mamba are", t->name,
+                        type);
+}
+
+static enum sp_code read_dims(const struct config_text *t, struct sp_config *c,
+                              struct sp_error *err) {
+    enum sp_code code = read_size(t, "hidden_size", 0, SP_D_MODEL_MAX, &c->d_model, err);
+    if (!code) code = read_size(t, "num_hidden_layers", 0, SP_N_LAYER_MAX, &c->n_layer, err);
+    if (!code) code = read_size(t, "vocab_size", 0, SP_VOCAB_MAX, &c->vocab_size, err);
+    if (!code) code = read_size(t, "state_size", 16, SP_D_STATE_MAX, &c->d_state, err);
+    if (!code) code = read_size(t, "conv_kernel", 4, SP_D_CONV_MAX, &c->d_conv, err);
+    if (code) return code;
+    /* intermediate_size is the truth; expand is only how somebody once computed it. */
+    double expand = sp_json_number(t->j, sp_json_get(t->j, 0, "expand"), 2);
+    double inner = expand * (double)c->d_model;
+    int64_t fallback = inner >= 1 && inner <= SP_D_INNER_MAX ? (int64_t)inner : SP_D_INNER_MAX + 1;
+    code = read_size(t, "intermediate_size", fallback, SP_D_INNER_MAX, &c->d_inner, err);
+    if (code) return code;
+    int64_t rank = (c->d_model + 15) / 16;
+    if (sp_json_equal(t->j, sp_json_get(t->j, 0, "time_step_rank"), "auto")) {
+        c->dt_rank = rank;
+        return SP_OK;
+    }
+    return read_size(t, "time_step_rank", rank, SP_D_INNER_MAX, &c->dt_rank, err);
+}
+
+static enum sp_code read_flags(const struct config_text *t, struct sp_config *c,
+                               struct sp_error *err) {
+    sp_json_node act = sp_json_get(t->j, 0, "hidden_act");
+    if (act >= 0 && !sp_json_equal(t->j, act, "silu"))
+        return sp_error_set(err, SP_E_DATA, "%s: \"hidden_act\" other than silu is not supported",
+                            t->name);
+    c->use_bias = sp_json_bool(t->j, sp_json_get(t->j, 0, "use_bias"), false);
+    c->use_conv_bias = sp_json_bool(t->j, sp_json_get(t->j, 0, "use_conv_bias"), true);
+    c->tied = sp_json_bool(t->j, sp_json_get(t->j, 0, "tie_word_embeddings"), true);
+    c->bos_id = sp_json_int(t->j, sp_json_get(t->j, 0, "bos_token_id"), -1);
+    c->eos_id = sp_json_int(t->j, sp_json_get(t->j, 0, "eos_token_id"), -1);
+    if (c->bos_id < 0 || c->bos_id >= c->vocab_size) c->bos_id = -1;
+    if (c->eos_id < 0 || c->eos_id >= c->vocab_size) c->eos_id = -1;
+    enum sp_code code = read_eps(t, "layer_norm_epsilon", 1e-5, &c->norm_eps, err);
+    if (!code) code = read_eps(t, "mixer_rms_eps", 1e-6, &c->mixer_norm_eps, err);
+    return code;
+}
+
+static enum sp_code read_labels(const struct config_text *t, struct sp_head *h, sp_json_node labels,
+                                struct sp_error *err) {
+    size_t n = sp_json_count(t->j, labels);
+    if (sp_json_type(t->j, labels) != SP_JSON_ARRAY || n < 1 || n > SP_LABELS_MAX)
+        return sp_error_set(err, SP_E_DATA,
+                            "%s: \"labels\" of head '%s' is not a list of 1 to %d strings", t->name,
+                            h->name, SP_LABELS_MAX);
+    for (sp_json_node v = sp_json_first(t->j, labels); v >= 0; v = sp_json_next(t->j, v)) {
+        char *label = h->label[h->n_label];
+        enum sp_code code = copy_string(t, v, "a label", label, err);
+        if (code) return code;
+        for (uint32_t i = 0; i < h->n_label; i++)
+            if (strcmp(h->label[i], label) == 0)
+                return sp_error_set(err, SP_E_DATA, "%s: head '%s' has label '%s' twice", t->name,
+                                    h->name, label);
+        h->n_label++;
+    }
+    return SP_OK;
+}
+
+static enum sp_code read_head(const struct config_text *t, struct sp_config *c, sp_json_node v,
+                              struct sp_error *err) {
+    if (c->n_head == SP_HEADS_MAX)
+        return sp_error_set(err, SP_E_DATA, "%s: more than %d heads", t->name, SP_HEADS_MAX);
+    struct sp_head *h = &c->head[c->n_head];
+    *h = (struct sp_head){0};
+    enum sp_code code = copy_string(t, sp_json_key(t->j, v), "a head's name", h->name, err);
+    if (code) return code;
+    if (strpbrk(h->name, "\"\\. ") || sp_config_head(c, h->name) >= 0)
+        return sp_error_set(err, SP_E_DATA, "%s: head name '%s' is there twice or not allowed",
+                            t->name, h->name);
+    sp_json_node type = sp_json_get(t->j, v, "type");
+    size_t i = 0, n = sizeof head_types / sizeof head_types[0];
+    while (i < n && !sp_json_equal(t->j, type, head_types[i])) i++;
+    if (i == n)
+        return sp_error_set(err, SP_E_DATA, "%s: head '%s' is of no type known (lm, tag, class)",
+                            t->name, h->name);
+    h->type = (enum sp_head_type)i;
+    if (h->type != SP_HEAD_LM) code = read_labels(t, h, sp_json_get(t->j, v, "labels"), err);
+    if (!code) c->n_head++;
+    return code;
+}
+
+/* Which head answers when nobody says: the one named, else lm, else the only one. */
+static enum sp_code read_default_head(const struct config_text *t, struct sp_config *c,
+                                      sp_json_node node, struct sp_error *err) {
+    if (node >= 0) {
+        enum sp_code code = copy_string(t, node, "\"default_head\"", c->default_head, err);
+        if (code) return code;
+    } else {
+        bool lm = sp_config_head(c, "lm") >= 0;
+        snprintf(c->default_head, sizeof c->default_head, "%s", lm ? "lm" : c->head[0].name);
+    }
+    if (sp_config_head(c, c->default_head) < 0)
+        return sp_error_set(err, SP_E_DATA, "%s: \"default_head\" '%s' is not among the heads",
+                            t->name, c->default_head);
+    return SP_OK;
+}
+
+/* The "statepipe" object; without one a model is a plain language model. */
+static enum sp_code read_extension(const struct config_text *t, struct sp_config *c,
+                                   struct sp_error *err) {
+    sp_json_node own = sp_json_get(t->j, 0, "statepipe");
+    if (own >= 0 && sp_json_int(t->j, sp_json_get(t->j, own, "format"), 0) != 1)
+        return sp_error_set(err, SP_E_DATA,
+                            "%s: \"statepipe\" is of another format than 1; a newer version of "
+                            "statepipe may read it",
+                            t->name);
+    int64_t passes = sp_json_int(t->j, sp_json_get(t->j, own, "passes"), 1);
+    int64_t delay = sp_json_int(t->j, sp_json_get(t->j, own, "delay"), 0);
+    if (passes < 1 || passes > SP_PASSES_MAX || delay < 0 || delay > SP_DELAY_MAX)
+        return sp_error_set(err, SP_E_DATA,
+                            "%s: \"passes\" is not in 1 to %d, or \"delay\" not in 0 to %d",
+                            t->name, SP_PASSES_MAX, SP_DELAY_MAX);
+    c->passes = (uint32_t)passes;
+    c->delay = (uint32_t)delay;
+    sp_json_node tokenizer = sp_json_get(t->j, own, "tokenizer");
+    if (tokenizer >= 0) {
+        enum sp_code code = copy_string(t, tokenizer, "\"tokenizer\"", c->tokenizer, err);
+        if (code) return code;
+        if (strcmp(c->tokenizer, "bytes") != 0)
+            return sp_error_set(err, SP_E_DATA, "%s: \"tokenizer\" '%s' is not known (bytes)",
+                                t->name, c->tokenizer);
+    }
+    sp_json_node heads = sp_json_get(t->j, own, "heads");
+    for (sp_json_node v = sp_json_first(t->j, heads); v >= 0; v = sp_json_next(t->j, v)) {
+        enum sp_code code = read_head(t, c, v, err);
+        if (code) return code;
+    }
+    if (c->n_head == 0) {
+        c->n_head = 1;
+        c->head[0] = (struct sp_head){.name = "lm", .type = SP_HEAD_LM};
+    }
+    return read_default_head(t, c, sp_json_get(t->j, own, "default_head"), err);
+}
+
+enum sp_code sp_config_parse(struct sp_config *c, const char *text, size_t n, const char *name,
+                             struct sp_error *err) {
+    memset(c, 0, sizeof *c);
+    struct sp_json *j = NULL;
+    enum sp_code code = sp_json_parse(&j, text, n, name, err);
+    if (code) return code;
+    struct config_text t = {j, name};
+    if (sp_json_type(j, 0) != SP_JSON_OBJECT)
+        code = sp_error_set(err, SP_E_DATA, "%s: not a JSON object", name);
+    if (!code) code = read_arch(&t, c, err);
+    if (!code) code = read_dims(&t, c, err);
+    if (!code) code = read_flags(&t, c, err);
+    if (!code) code = read_extension(&t, c, err);
+    sp_json_free(j);
+    return code;
+}
+
+int sp_config_head(const struct sp_config *c, const char *name) {
+    for (uint32_t i = 0; i < c->n_head; i++)
+        if (strcmp(c->head[i].name, name) == 0) return (int)i;
+    return -1;
+}
+
+/* A JSON string of one of the config's short names. */
+static void write_string(FILE *f, const char *s) {
+    char text[6 * SP_NAME_MAX + 2];
+    size_t n = sp_json_escape(text, s, strlen(s));
+    fwrite(text, 1, n, f);
+}
+
+static void write_heads(FILE *f, const struct sp_config *c) {
+    fputs(",\n  \"heads\": {", f);
+    for (uint32_t i = 0; i < c->n_head; i++) {
+        const struct sp_head *h = &c->head[i];
+        fputs(i ? ",\n   " : "\n   ", f);
+        write_string(f, h->name);
+        fprintf(f, ": {\"type\": \"%s\"", head_types[h->type]);
+        for (uint32_t k = 0; k < h->n_label; k++) {
+            fputs(k ? ", " : ", \"labels\": [", f);
+            write_string(f, h->label[k]);
+        }
+        fputs(h->n_label ? "]}" : "}", f);
+    }
+    fputs("\n  }\n }\n}\n", f);
+}
+
+enum sp_code sp_config_write(FILE *f, const struct sp_config *c, struct sp_error *err) {
+    fprintf(f, "{\n \"model_type\": \"%s\",\n \"architectures\": [\"%s\"]", arch_names[c->arch],
+            c->arch == SP_ARCH_MAMBA ? "MambaForCausalLM" : "FalconMambaForCausalLM");
+    const struct {
+        const char *key;
+        int64_t value;
+    } sizes[] = {
+        {"hidden_size", c->d_model},       {"num_hidden_layers", c->n_layer},
+        {"state_size", c->d_state},        {"conv_kernel", c->d_conv},
+        {"intermediate_size", c->d_inner}, {"time_step_rank", c->dt_rank},
+        {"vocab_size", c->vocab_size},     {"bos_token_id", c->bos_id},
+        {"eos_token_id", c->eos_id},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (sizes[i].value >= 0)
+            fprintf(f, ",\n \"%s\": %lld", sizes[i].key, (long long)sizes[i].value);
+    fprintf(f, ",\n \"expand\": %.17g", (double)c->d_inner / (double)c->d_model);
+    fprintf(f, ",\n \"layer_norm_epsilon\": %.17g", c->norm_eps);
+    if (c->arch == SP_ARCH_FALCON_MAMBA)
+        fprintf(f, ",\n \"mixer_rms_eps\": %.17g", c->mixer_norm_eps);
+    const struct {
+        const char *key;
+        bool value;
+    } flags[] = {
+        {"use_bias", c->use_bias},
+        {"use_conv_bias", c->use_conv_bias},
+        {"tie_word_embeddings", c->tied},
+    };
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
+        fprintf(f, ",\n \"%s\": %s", flags[i].key, flags[i].value ? "true" : "false");
+    fprintf(f, ",\n \"hidden_act\": \"silu\",\n \"torch_dtype\": \"float32\"");
+    fprintf(f, ",\n \"statepipe\": {\n  \"format\": 1,\n  \"passes\": %u,\n  \"delay\": %u",
+            c->passes, c->delay);
+    if (c->tokenizer[0]) {
+        fputs(",\n  \"tokenizer\": ", f);
+        write_string(f, c->tokenizer);
+    }
+    if (c->default_head[0]) {
+        fputs(",\n  \"default_head\": ", f);
+        write_string(f, c->default_head);
+    }
+    write_heads(f, c);
+    if (ferror(f)) return sp_error_set(err, SP_E_IO, "writing config.json failed");
+    return SP_OK;
+}
