@@ -216,35 +216,67 @@ enum sp_code sp_writer_write(struct sp_writer *w, const struct sp_record *rec,
                              struct sp_error *err);
 enum sp_code sp_writer_flush(struct sp_writer *w, struct sp_error *err);
 
-/* The frame that every filter of the pipe shares (filter.c): checks the order of segments, hands
- * records to the callbacks, forwards what a filter has no callback for, counts documents and
- * errors, writes what is held before it would block, writes END, and turns a failed document into
- * an ERR. */
+/* Fields and tensors that records carry beyond what is said at the functions (man 5
+ * statepipe-stream has all of it). The reader checks types, and that rows of a CHUNK's tensors
+ * agree.
+ *   DOC    id str, doc u64 (index in the segment, growing), name str, bytes u64, cont bool, spans,
+ *          slots
+ *   TEXT   doc, off u64 (of the first byte in the document); tensor text u8 (n <= 65536)
+ *   CHUNK  doc, pos u64 (of its first token), pass u64, last bool; tensors ids, span, hidden (f32
+ * or bf16), scores, labels DOCEND doc, status str ("ok"; "open": a later DOC with the same id and
+ * cont goes on), n_tok u64 ERR    stage, code, message str, exit u64, doc u64 (without it: fatal)
+ *   END    docs, errors, open u64
+ * Every DOC ends with its DOCEND or with an ERR that names it, also a document that is left open.
+ */
+
+/* The frame that every filter of the pipe shares (filter.c): checks the order of segments and
+ * documents, hands records to the callbacks, forwards what a filter has no callback for, counts
+ * documents and errors, writes what is held before it would block, writes END, and turns a failed
+ * document into an ERR. */
 struct sp_filter {
     const char *program;
     enum sp_content in, out;
-    bool takes_states; /* content: state segments go to on_record instead of being passed on */
+    bool takes_states; /* content: state segments go to on_hello and on_record instead of being
+                          passed on untouched; their HELLO and END are written all the same */
     void *ctx;
     /* Check and edit the HELLO before it is written. NULL: only content and program are set. */
     enum sp_code (*on_hello)(void *ctx, struct sp_hello *hello, struct sp_record *rec,
                              struct sp_error *err);
     /* Takes over *rec: writes it (now or later), changed or not, or frees it. Called for DOC, TEXT,
-     * CHUNK, DOCEND, HEAD and (with takes_states) STATE. SP_E_DATA fails the document, not the run:
-     * see sp_filter_fail_doc. Other codes are fatal. */
+     * CHUNK, DOCEND, HEAD and (with takes_states) STATE. SP_E_DATA inside a document fails the
+     * document, not the run: the driver calls on_idle, writes the ERR, calls on_drop and swallows
+     * the rest of the document. Other codes, and SP_E_DATA elsewhere, are fatal. NULL: forward. */
     enum sp_code (*on_record)(void *ctx, struct sp_record *rec, struct sp_writer *w,
                               struct sp_error *err);
-    /* Input would block, or the segment ends: compute and write everything still held. May be NULL.
-     */
+    /* Input would block, or the segment ends, or something must not be overtaken: compute and write
+     * everything still held. Every error is fatal; a filter that packs documents fails one of them
+     * with sp_filter_fail_doc. May be NULL. */
     enum sp_code (*on_idle)(void *ctx, struct sp_writer *w, struct sp_error *err);
-    /* Set to write nothing at all (mamba-layer --dump-state at a terminal, extract's text). */
+    /* The document that is being read has failed, here or upstream: forget what is held of it. No
+     * DOCEND will come. May be NULL. */
+    void (*on_drop)(void *ctx, uint64_t doc);
+    /* A document failed here: tell the person. The message names the document. May be NULL. */
+    void (*on_error)(void *ctx, const struct sp_error *why);
+    /* Set to write nothing at all (mamba-layer --dump-state at a terminal, extract's text). The
+     * writer is NULL then. */
     bool silent;
+    struct sp_filter_run *run; /* the driver's own */
 };
 struct sp_filter_result {
     uint64_t n_doc, n_error; /* documents seen; documents failed here or upstream */
     int upstream_exit;       /* exit status that a fatal ERR asks for, else 0 */
 };
+/* On a fatal error an ERR has been written, as far as that was possible. */
 enum sp_code sp_filter_run(struct sp_filter *f, struct sp_reader *r, struct sp_writer *w,
                            struct sp_filter_result *result, struct sp_error *err);
+/* For filters that hold records of several documents: writes the ERR of a document in the place of
+ * its DOCEND, from on_record or on_idle. If it is the one being read, the driver swallows the rest;
+ * the rest of an earlier one is the caller's to free. on_drop is not called. */
+enum sp_code sp_filter_fail_doc(struct sp_filter *f, uint64_t doc, const struct sp_error *why,
+                                struct sp_error *err);
+/* The exit status of a run that returned SP_OK: what a fatal ERR asked for, 1 when documents
+ * failed, else 0. */
+int sp_filter_exit_status(const struct sp_filter_result *result);
 
 /* ---- tokenizers (token_*.c) ---------------------------------------------------------------------
  */

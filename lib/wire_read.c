@@ -1,0 +1,276 @@
+/* The reader: bytes of a descriptor to records, one at a time. */
+#include "wire.h"
+#include "io.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define BUFFER_BYTES (2 * SP_WIRE_HEAD_MAX)
+/* A tensor's memory grows with what has really arrived: a forged header costs at most this. */
+#define FIRST_ALLOCATION_BYTES ((size_t)1 << 20)
+
+enum place { BETWEEN_SEGMENTS, IN_SEGMENT, AFTER_FATAL };
+
+struct sp_reader {
+    int fd;
+    bool eof;
+    enum place place;
+    uint64_t offset; /* of buf[pos] in the input */
+    size_t pos, len; /* buf[pos .. len) is not consumed yet */
+    char name[256];
+    uint8_t buf[BUFFER_BYTES];
+};
+
+enum sp_code sp_reader_new(struct sp_reader **out, int fd, const char *name, struct sp_error *err) {
+    struct sp_reader *r = malloc(sizeof *r);
+    if (!r) return sp_error_set(err, SP_E_DEVICE, "out of memory for reading %s", name);
+    r->fd = fd;
+    r->eof = false;
+    r->place = BETWEEN_SEGMENTS;
+    r->offset = 0;
+    r->pos = r->len = 0;
+    size_t n = strlen(name);
+    if (n >= sizeof r->name) n = sizeof r->name - 1;
+    memcpy(r->name, name, n);
+    r->name[n] = 0;
+    *out = r;
+    return SP_OK;
+}
+
+void sp_reader_free(struct sp_reader *r) {
+    free(r);
+}
+
+uint64_t sp_reader_offset(const struct sp_reader *r) {
+    return r->offset;
+}
+
+bool sp_reader_ready(struct sp_reader *r) {
+    return r->pos < r->len || r->eof || sp_io_ready(r->fd);
+}
+
+static size_t buffered(const struct sp_reader *r) {
+    return r->len - r->pos;
+}
+
+static void consume(struct sp_reader *r, size_t n) {
+    r->pos += n;
+    r->offset += n;
+}
+
+/* Reads once, into dst (n bytes, may be 0) and what is left over into the empty or compacted
+ * buffer; *got counts both. Nothing at the end of the file. */
+static enum sp_code read_once(struct sp_reader *r, void *dst, size_t n, size_t *got,
+                              struct sp_error *err) {
+    if (r->pos > 0) {
+        memmove(r->buf, r->buf + r->pos, buffered(r));
+        r->len -= r->pos;
+        r->pos = 0;
+    }
+    struct iovec iov[2] = {{dst, n}, {r->buf + r->len, sizeof r->buf - r->len}};
+    ssize_t k;
+    do k = n ? readv(r->fd, iov, 2) : read(r->fd, iov[1].iov_base, iov[1].iov_len);
+    while (k < 0 && errno == EINTR);
+    if (k < 0) return sp_error_set(err, SP_E_IO, "reading %s: %s", r->name, strerror(errno));
+    *got = (size_t)k;
+    r->eof = k == 0;
+    if ((size_t)k > n) r->len += (size_t)k - n;
+    return SP_OK;
+}
+
+static enum sp_code died(const struct sp_reader *r, const char *where, struct sp_error *err) {
+    return sp_error_set(err, SP_E_DATA,
+                        "%s ends in the middle of a %s after %llu bytes: an upstream program died, "
+                        "or the file was cut off",
+                        r->name, where, (unsigned long long)(r->offset + buffered(r)));
+}
+
+/* Until n bytes are buffered, n <= BUFFER_BYTES. */
+static enum sp_code need(struct sp_reader *r, size_t n, const char *where, struct sp_error *err) {
+    while (buffered(r) < n) {
+        size_t got;
+        enum sp_code code = read_once(r, NULL, 0, &got, err);
+        if (code) return code;
+        if (got == 0) return died(r, where, err);
+    }
+    return SP_OK;
+}
+
+/* What a person may have piped in by mistake, by its first bytes. */
+static const char *guess_foreign(const uint8_t *p, size_t n) {
+    static const struct {
+        const char *bytes, *what;
+    } known[] = {
+        {"\x1f\x8b", "gzip data: decompress it first"},
+        {"\x28\xb5\x2f\xfd", "zstd data: decompress it first"},
+        {"\xfd"
+         "7zXZ",
+         "xz data: decompress it first"},
+        {"PK\x03\x04", "a zip archive"},
+        {"%PDF", "a PDF: run pdftotext first, then `tokenize`"},
+        {"\x7f"
+         "ELF",
+         "a program"},
+        {"\xff\xfe", "UTF-16 text: convert it to UTF-8 and run `tokenize`"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        size_t m = strlen(known[i].bytes);
+        if (n >= m && memcmp(p, known[i].bytes, m) == 0) return known[i].what;
+    }
+    size_t text = 0;
+    while (text < n && (p[text] >= 0x20 || (p[text] >= 9 && p[text] <= 13)) && p[text] != 0x7f)
+        text++;
+    if (text == n && p[0] < 0x80) return "text: run `tokenize` first";
+    if ((p[0] >= 0x80 && p[0] < 0xa0) || (p[0] >= 0xdc && p[0] <= 0xdf))
+        return "msgpack, but not of statepipe";
+    return "binary data of another kind";
+}
+
+/* At the start of a segment. *end: the input ended here, as it may after an END. */
+static enum sp_code expect_magic(struct sp_reader *r, bool *end, struct sp_error *err) {
+    *end = false;
+    for (;;) {
+        size_t n = buffered(r), m = n < SP_WIRE_MAGIC_BYTES ? n : SP_WIRE_MAGIC_BYTES, got;
+        const uint8_t *p = r->buf + r->pos;
+        if (memcmp(p, SP_WIRE_MAGIC, m) != 0)
+            return sp_error_set(err, SP_E_DATA, "%s is not a statepipe stream%s: it looks like %s",
+                                r->name, r->offset ? " any more after its END" : "",
+                                guess_foreign(p, n < 64 ? n : 64));
+        if (m == SP_WIRE_MAGIC_BYTES) return SP_OK;
+        if (r->eof && n > 0) return died(r, "record", err);
+        if (r->eof) break;
+        enum sp_code code = read_once(r, NULL, 0, &got, err);
+        if (code) return code;
+    }
+    if (r->offset == 0)
+        return sp_error_set(err, SP_E_DATA,
+                            "%s is empty, where a statepipe stream was expected: an upstream "
+                            "program failed, or was left out",
+                            r->name);
+    *end = true;
+    return SP_OK;
+}
+
+static enum sp_code read_head(struct sp_reader *r, struct sp_record **rec, struct sp_error *err) {
+    for (;;) {
+        size_t used, got;
+        const char *why;
+        enum sp_wire_scan s =
+            sp_wire_skip(r->buf + r->pos, buffered(r), SP_WIRE_HEAD_MAX, &used, &why);
+        if (s == SP_WIRE_BAD)
+            return sp_error_set(err, SP_E_DATA, "%s: damaged: the record at byte %llu %s", r->name,
+                                (unsigned long long)r->offset, why);
+        if (s == SP_WIRE_COMPLETE) {
+            enum sp_code code = sp_wire_parse_head(rec, r->buf + r->pos, used, err);
+            if (code)
+                return sp_error_prefix(err, "%s: damaged at byte %llu", r->name,
+                                       (unsigned long long)r->offset);
+            consume(r, used);
+            return SP_OK;
+        }
+        enum sp_code code = read_once(r, NULL, 0, &got, err);
+        if (code) return code;
+        if (got == 0) return died(r, buffered(r) ? "record" : "segment", err);
+    }
+}
+
+/* The payload with its padding, into memory that grows as bytes arrive. */
+static enum sp_code read_payload(struct sp_reader *r, struct sp_tensor *t, struct sp_error *err) {
+    size_t total = sp_wire_padded(t->n_bytes), done = 0;
+    size_t cap = total < FIRST_ALLOCATION_BYTES ? total : FIRST_ALLOCATION_BYTES;
+    for (;;) {
+        uint8_t *grown = aligned_alloc(64, (cap / 64 + 1) * 64);
+        if (!grown)
+            return sp_error_set(err, SP_E_DEVICE, "out of memory for a tensor of %zu bytes", total);
+        if (done) memcpy(grown, t->data, done);
+        free(t->data);
+        t->data = grown;
+        size_t held = buffered(r) < cap - done ? buffered(r) : cap - done;
+        memcpy(grown + done, r->buf + r->pos, held);
+        consume(r, held);
+        done += held;
+        while (done < cap) {
+            size_t got;
+            enum sp_code code = read_once(r, grown + done, cap - done, &got, err);
+            if (code) return code;
+            if (got == 0) return died(r, "tensor", err);
+            size_t mine = got < cap - done ? got : cap - done;
+            done += mine;
+            r->offset += mine;
+        }
+        if (done == total) break;
+        cap = total / 2 < cap ? total : 2 * cap;
+    }
+    for (size_t i = t->n_bytes; i < total; i++)
+        if (((const uint8_t *)t->data)[i] != 0)
+            return sp_error_set(err, SP_E_DATA, "%s: damaged: padding before byte %llu is not zero",
+                                r->name, (unsigned long long)r->offset);
+    return SP_OK;
+}
+
+static enum sp_code read_tensor(struct sp_reader *r, struct sp_tensor *t, struct sp_error *err) {
+    enum sp_code code = need(r, SP_WIRE_EXT_HEAD, "record", err);
+    if (code) return code;
+    const uint8_t *p = r->buf + r->pos;
+    unsigned long long at = r->offset;
+    uint32_t body = (uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 8 | p[4];
+    if (p[0] != 0xc9 || p[5] != SP_WIRE_EXT_TYPE)
+        return sp_error_set(err, SP_E_DATA, "%s: damaged: no tensor at byte %llu", r->name, at);
+    consume(r, SP_WIRE_EXT_HEAD);
+    size_t head = body < SP_WIRE_TENSOR_HEAD_MAX ? body : SP_WIRE_TENSOR_HEAD_MAX;
+    code = need(r, head, "tensor", err);
+    if (code) return code;
+    code = sp_wire_tensor_head(t, r->buf + r->pos, head, body, &head, err);
+    if (code) return sp_error_prefix(err, "%s: damaged: the tensor at byte %llu", r->name, at);
+    consume(r, head);
+    return read_payload(r, t, err);
+}
+
+/* HELLO record* END, and nothing after an ERR that names no document. */
+static enum sp_code follow_order(struct sp_reader *r, const struct sp_record *rec,
+                                 struct sp_error *err) {
+    uint64_t doc;
+    if (rec->kind == SP_KIND_HELLO && r->place == IN_SEGMENT)
+        return sp_error_set(err, SP_E_DATA,
+                            "%s: a new segment starts before byte %llu, but the one before has no "
+                            "END: an upstream program died",
+                            r->name, (unsigned long long)r->offset);
+    r->place = IN_SEGMENT;
+    if (rec->kind == SP_KIND_END) r->place = BETWEEN_SEGMENTS;
+    if (rec->kind == SP_KIND_ERR && !sp_record_get_u64(rec, "doc", &doc)) r->place = AFTER_FATAL;
+    return SP_OK;
+}
+
+enum sp_code sp_reader_read(struct sp_reader *r, struct sp_record **out, struct sp_error *err) {
+    *out = NULL;
+    enum sp_code code = SP_OK;
+    if (r->place == AFTER_FATAL) return SP_OK;
+    if (r->place == BETWEEN_SEGMENTS) {
+        bool end;
+        code = expect_magic(r, &end, err);
+        if (code || end) return code;
+    }
+    struct sp_record *rec = NULL;
+    unsigned long long at = r->offset;
+    code = read_head(r, &rec, err);
+    if (code) return code;
+    uint32_t n = rec->n_tensor;
+    rec->n_tensor = 0;
+    for (uint32_t i = 0; i < n && !code; i++) {
+        rec->n_tensor = i + 1;
+        code = read_tensor(r, &rec->tensor[i], err);
+    }
+    if (!code)
+        code = sp_wire_check_record(rec, err) &&
+               sp_error_prefix(err, "%s: the record at byte %llu", r->name, at);
+    if (!code) code = follow_order(r, rec, err);
+    if (code) {
+        sp_record_free(rec);
+        return code;
+    }
+    *out = rec;
+    return SP_OK;
+}
