@@ -11,7 +11,7 @@ WARN   := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prot
 CFLAGS ?= -O2 -g
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(CFLAGS) -ffp-contract=off -fno-math-errno \
              -fstack-protector-strong -MMD -MP $(SAN_FLAGS) $(DEFINES)
-LIBS   := -ldnnl -lmsgpackc -lutf8proc -lpthread -lm
+LIBS   := -ldnnl -lgomp -lmsgpackc -lutf8proc -lpthread -lm
 
 ifeq ($(SAN),1)
 BUILD     := $(BUILD)-san

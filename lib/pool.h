@@ -1,5 +1,6 @@
 /* Threads: a pool that sleeps on a futex between jobs and is never busy without one.
- * Owns its threads; the caller's thread works too. */
+ * Owns its threads; the caller's thread works too. One caller at a time.
+ */
 #ifndef SP_POOL_H
 #define SP_POOL_H
 
@@ -16,5 +17,13 @@ int sp_pool_threads(const struct sp_pool *pool);
  */
 void sp_pool_run(struct sp_pool *pool, int64_t n_item,
                  void (*fn)(void *ctx, int64_t item, int thread), void *ctx);
+/* No job is coming soon: workers that still look out for one (for SP_POOL_SPIN_NS at most) sleep
+ * at once. */
+void sp_pool_rest(struct sp_pool *pool);
+
+/* How long a worker looks out for the next job before it sleeps: the jobs of one forward pass
+ * follow each other within a few microseconds, and waking a sleeper takes fifty. */
+#define SP_POOL_SPIN_NS 50000
+#define SP_POOL_THREADS_MAX 256
 
 #endif
