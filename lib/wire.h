@@ -86,6 +86,12 @@ enum sp_code sp_wire_tensor_head(struct sp_tensor *t, const uint8_t *p, size_t n
  * returns their length. */
 size_t sp_wire_tensor_store(const struct sp_tensor *t, uint8_t *out);
 
+/* Seals a record of a state segment: sets its key "sum" to the XXH3-128 of the kind and a NUL, the
+ * map with those 16 bytes zero, and for each tensor its name and a NUL, header, dimensions and
+ * payload. Checking: SP_E_DATA when it is missing or another. */
+enum sp_code sp_wire_seal(struct sp_record *rec, struct sp_error *err);
+enum sp_code sp_wire_check_seal(const struct sp_record *rec, struct sp_error *err);
+
 /* The kind's name in the stream. */
 const char *sp_wire_kind_name(enum sp_kind kind);
 

@@ -1,0 +1,80 @@
+/* States in memory: allocation, the chained hash of what was read, whether one fits a model. */
+#include "state.h"
+
+#include "io.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Dimensions above these are forged; products of them stay far below 2^63. */
+#define DIM_MAX ((int64_t)1 << 20)
+#define LAYERS_MAX 65536u
+
+static const char *const origins[] = {"read", "mixed", "tuned", "converted"};
+
+const char *sp_origin_name(enum sp_origin origin) {
+    return (size_t)origin < sizeof origins / sizeof *origins ? origins[origin] : "unknown";
+}
+
+void sp_state_free(struct sp_state *s) {
+    if (!s) return;
+    free(s->conv);
+    free(s->ssm);
+    free(s->last_hidden);
+    free(s);
+}
+
+enum sp_code sp_state_alloc(struct sp_state **out, const struct sp_state *shape,
+                            struct sp_error *err) {
+    *out = NULL;
+    if (shape->layer_last < shape->layer_first || shape->layer_last >= shape->n_layer ||
+        shape->n_layer > LAYERS_MAX || shape->d_model < 1 || shape->d_model > DIM_MAX ||
+        shape->d_inner < 1 || shape->d_inner > DIM_MAX || shape->d_state < 1 ||
+        shape->d_state > DIM_MAX || shape->d_conv < 1 || shape->d_conv > DIM_MAX)
+        return sp_error_set(err, SP_E_DATA, "a state of impossible dimensions");
+    size_t layers = shape->layer_last - shape->layer_first + 1;
+    struct sp_state *s = calloc(1, sizeof *s);
+    if (s) {
+        *s = (struct sp_state){.layer_first = shape->layer_first,
+                               .layer_last = shape->layer_last,
+                               .n_layer = shape->n_layer,
+                               .d_model = shape->d_model,
+                               .d_inner = shape->d_inner,
+                               .d_state = shape->d_state,
+                               .d_conv = shape->d_conv};
+        /* calloc checks the products; one element more, for a convolution of width 1. */
+        s->conv = calloc(layers * sp_state_conv_size(s) + 1, sizeof *s->conv);
+        s->ssm = calloc(layers * sp_state_ssm_size(s), sizeof *s->ssm);
+        s->last_hidden = calloc((size_t)s->d_model, sizeof *s->last_hidden);
+        if (s->conv && s->ssm && s->last_hidden) {
+            *out = s;
+            return SP_OK;
+        }
+    }
+    sp_state_free(s);
+    return sp_error_set(err, SP_E_DEVICE, "out of memory for a state of %zu layers", layers);
+}
+
+void sp_state_hash_ids(struct sp_hash *prefix, const uint32_t *id, size_t n) {
+    uint8_t link[sizeof prefix->byte + 4];
+    for (size_t i = 0; i < n; i++) {
+        memcpy(link, prefix->byte, sizeof prefix->byte);
+        for (size_t b = 0; b < 4; b++) link[sizeof prefix->byte + b] = (uint8_t)(id[i] >> (8 * b));
+        sp_hash_bytes(prefix, link, sizeof link);
+    }
+}
+
+enum sp_code sp_state_check_stream(const struct sp_state *s, const struct sp_hello *hello,
+                                   struct sp_error *err) {
+    static const struct sp_hash unknown;
+    if (sp_hash_equal(&s->tokenizer, &unknown) || sp_hash_equal(&hello->tokenizer, &unknown) ||
+        sp_hash_equal(&s->tokenizer, &hello->tokenizer))
+        return SP_OK;
+    char ours[SP_HASH_HEX_SIZE], theirs[SP_HASH_HEX_SIZE];
+    sp_hash_hex(&s->tokenizer, ours);
+    sp_hash_hex(&hello->tokenizer, theirs);
+    return sp_error_set(err, SP_E_DATA,
+                        "the state was made with another tokenizer (%.12s) than this stream "
+                        "(%.12s): tokenize with the one of the state's model",
+                        ours, theirs);
+}

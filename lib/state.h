@@ -1,0 +1,53 @@
+/* States as records of a stream. A content: state segment is HELLO, one STATE record per layer, one
+ * STATE record for the last token where it is known, END; each of them sealed by a checksum (man 5
+ * statepipe-state).
+ *
+ * A gather owns the records added to it until sp_state_gather_end or _clear.
+ */
+#ifndef SP_STATE_H
+#define SP_STATE_H
+
+#include "statepipe.h"
+
+/* A STATE record's place: its layer, or the last token's record. SP_E_DATA when it says neither. */
+enum sp_code sp_state_record_layer(const struct sp_record *rec, bool *is_last, uint32_t *layer,
+                                   struct sp_error *err);
+
+/* Collects STATE records, in any order, into one state. Start with zeros. */
+struct sp_state_gather {
+    struct sp_record **rec;
+    size_t n, cap;
+};
+/* Takes over rec (also on failure). Refuses a bad checksum, a shape that is not what the record
+ * says, a layer that is there already, and a record of another model, document or position. */
+enum sp_code sp_state_gather_add(struct sp_state_gather *g, struct sp_record *rec,
+                                 struct sp_error *err);
+/* The state of what was added: *s NULL for nothing. Refuses a gap between layers. Leaves the gather
+ * empty. */
+enum sp_code sp_state_gather_end(struct sp_state_gather *g, struct sp_state **s,
+                                 struct sp_error *err);
+void sp_state_gather_clear(struct sp_state_gather *g);
+
+/* A whole segment. program goes into HELLO. */
+enum sp_code sp_state_send(const struct sp_state *s, const char *program, struct sp_writer *w,
+                           struct sp_error *err);
+/* All segments of a stream, as one state. */
+enum sp_code sp_state_receive(struct sp_state **s, struct sp_reader *r, struct sp_error *err);
+
+/* Zeroed memory for the shapes, n_tok and hashes zero; SP_E_DATA for absurd ones. */
+enum sp_code sp_state_alloc(struct sp_state **s, const struct sp_state *shape,
+                            struct sp_error *err);
+/* Elements of one layer. */
+static inline size_t sp_state_conv_size(const struct sp_state *s) {
+    return (size_t)(s->d_conv - 1) * (size_t)s->d_inner;
+}
+static inline size_t sp_state_ssm_size(const struct sp_state *s) {
+    return (size_t)s->d_inner * (size_t)s->d_state;
+}
+
+/* Was it made with the tokenizer of this stream? Unknown (zero) fingerprints pass. */
+enum sp_code sp_state_check_stream(const struct sp_state *s, const struct sp_hello *hello,
+                                   struct sp_error *err);
+const char *sp_origin_name(enum sp_origin origin); /* "read", ... */
+
+#endif

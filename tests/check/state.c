@@ -1,0 +1,195 @@
+/* States: files come back bit by bit, any flipped bit is found, parts join only when they belong
+ * together. */
+#include "../../lib/state.h"
+#include "../../lib/io.h"
+#include "check.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+static struct sp_error err;
+
+static void must(enum sp_code code) {
+    if (!code) return;
+    printf("Bail out! %s\n", err.msg);
+    exit(1);
+}
+
+static struct sp_state *random_state(uint32_t first, uint32_t last, uint32_t n_layer,
+                                     int64_t d_conv) {
+    struct sp_state *s, shape = {.layer_first = first,
+                                 .layer_last = last,
+                                 .n_layer = n_layer,
+                                 .d_model = 3,
+                                 .d_inner = 5,
+                                 .d_state = 2,
+                                 .d_conv = d_conv};
+    must(sp_state_alloc(&s, &shape, &err));
+    size_t layers = last - first + 1;
+    check_fill(s->conv, (int64_t)(layers * sp_state_conv_size(s)), -2, 2);
+    check_fill(s->ssm, (int64_t)(layers * sp_state_ssm_size(s)), -2, 2);
+    for (size_t i = 0; i < sizeof s->model.byte; i++) {
+        s->model.byte[i] = (uint8_t)(i + 1);
+        s->tokenizer.byte[i] = (uint8_t)(i + 100);
+    }
+    sp_state_hash_ids(&s->prefix, (uint32_t[]){1, 2, 3}, 3);
+    s->n_tok = 3;
+    if (last + 1 == n_layer) {
+        s->has_last = true;
+        s->last_id = 3;
+        check_fill(s->last_hidden, s->d_model, -1, 1);
+    }
+    return s;
+}
+
+static bool same(const struct sp_state *a, const struct sp_state *b) {
+    size_t layers = a->layer_last - a->layer_first + 1;
+    return sp_hash_equal(&a->model, &b->model) && sp_hash_equal(&a->tokenizer, &b->tokenizer) &&
+           sp_hash_equal(&a->prefix, &b->prefix) && a->origin == b->origin &&
+           a->n_tok == b->n_tok && a->layer_first == b->layer_first &&
+           a->layer_last == b->layer_last && a->n_layer == b->n_layer && a->d_model == b->d_model &&
+           a->d_inner == b->d_inner && a->d_state == b->d_state && a->d_conv == b->d_conv &&
+           a->has_last == b->has_last && a->last_id == b->last_id &&
+           memcmp(a->conv, b->conv, layers * sp_state_conv_size(a) * sizeof(float)) == 0 &&
+           memcmp(a->ssm, b->ssm, layers * sp_state_ssm_size(a) * sizeof(float)) == 0 &&
+           (!a->has_last || memcmp(a->last_hidden, b->last_hidden, 12) == 0);
+}
+
+/* A state's file as bytes. */
+struct bytes {
+    uint8_t data[16384];
+    size_t n;
+};
+
+static struct bytes to_bytes(const struct sp_state *s) {
+    struct bytes b;
+    struct sp_writer *w;
+    int fd = memfd_create("state", 0);
+    must(sp_writer_new(&w, fd, "memory", &err));
+    must(sp_state_send(s, "check", w, &err));
+    must(sp_writer_flush(w, &err));
+    sp_writer_free(w);
+    ssize_t n = pread(fd, b.data, sizeof b.data, 0);
+    b.n = n > 0 ? (size_t)n : 0;
+    close(fd);
+    return b;
+}
+
+static enum sp_code from_bytes(struct sp_state **s, const void *data, size_t n) {
+    struct sp_reader *r;
+    int fd = memfd_create("state", 0);
+    if (write(fd, data, n) != (ssize_t)n) abort();
+    lseek(fd, 0, SEEK_SET);
+    must(sp_reader_new(&r, fd, "memory", &err));
+    enum sp_code code = sp_state_receive(s, r, &err);
+    sp_reader_free(r);
+    close(fd);
+    return code;
+}
+
+static void check_files(void) {
+    bool ok = true;
+    for (int i = 0; i < 20; i++) {
+        uint32_t n = (uint32_t)check_random_int(1, 6);
+        uint32_t first = (uint32_t)check_random_int(0, n - 1);
+        uint32_t last = (uint32_t)check_random_int(first, n - 1);
+        struct sp_state *a = random_state(first, last, n, check_random_int(1, 5)), *b = NULL;
+        a->origin = (enum sp_origin)check_random_int(0, 3);
+        char path[] = "/tmp/sp-check-state-XXXXXX";
+        int fd = mkstemp(path);
+        close(fd);
+        must(sp_state_write(a, path, &err));
+        must(sp_state_read(&b, path, &err));
+        ok = ok && same(a, b);
+        unlink(path);
+        sp_state_free(a);
+        sp_state_free(b);
+    }
+    check_ok(ok, "file: 20 random states come back bit by bit");
+}
+
+static void check_damage(void) {
+    struct sp_state *a = random_state(0, 1, 2, 4), *b;
+    struct bytes good = to_bytes(a);
+    size_t accepted = 0, at = 0;
+    for (size_t i = 0; i < good.n * 8; i++) {
+        good.data[i / 8] ^= (uint8_t)(1u << i % 8);
+        if (!from_bytes(&b, good.data, good.n)) {
+            accepted++;
+            at = i;
+            sp_state_free(b);
+        }
+        good.data[i / 8] ^= (uint8_t)(1u << i % 8);
+    }
+    check_ok(accepted == 0, "damage: each of %zu flipped bits is found (%zu not, last %zu)",
+             good.n * 8, accepted, at);
+    accepted = 0;
+    for (size_t n = 0; n < good.n; n++) {
+        if (from_bytes(&b, good.data, n)) continue;
+        accepted++;
+        sp_state_free(b);
+    }
+    check_ok(accepted == 0, "damage: each of %zu cuts is found", good.n);
+    enum sp_code code = from_bytes(&b, good.data, good.n);
+    check_ok(!code && same(a, b), "damage: the whole file is fine");
+    sp_state_free(a);
+    sp_state_free(b);
+}
+
+/* Two files one after another, as cat joins them. */
+static enum sp_code joined(const struct sp_state *a, const struct sp_state *b,
+                           struct sp_state **out) {
+    struct bytes x = to_bytes(a), y = to_bytes(b);
+    if (x.n + y.n > sizeof x.data) abort();
+    memcpy(x.data + x.n, y.data, y.n);
+    return from_bytes(out, x.data, x.n + y.n);
+}
+
+static void check_join(void) {
+    struct sp_state *a = random_state(0, 1, 5, 4), *b = random_state(2, 4, 5, 4), *c;
+    enum sp_code code = joined(b, a, &c);
+    check_ok(!code && c->layer_first == 0 && c->layer_last == 4 && c->has_last &&
+                 memcmp(c->ssm, a->ssm, 2 * sp_state_ssm_size(a) * sizeof(float)) == 0 &&
+                 memcmp(c->ssm + 2 * sp_state_ssm_size(a), b->ssm,
+                        3 * sp_state_ssm_size(a) * sizeof(float)) == 0,
+             "join: cat of two ranges of layers, in any order, is their state");
+    sp_state_free(c);
+    code = joined(a, a, &c);
+    check_ok(code == SP_E_DATA && strstr(err.msg, "twice"), "join: a layer twice: %s", err.msg);
+    b->n_tok = 4;
+    code = joined(a, b, &c);
+    check_ok(code == SP_E_DATA && strstr(err.msg, "belong together"), "join: other document: %s",
+             err.msg);
+    struct sp_state *d = random_state(3, 4, 5, 4);
+    code = joined(a, d, &c);
+    check_ok(code == SP_E_DATA && strstr(err.msg, "1 are missing"), "join: a gap: %s", err.msg);
+    sp_state_free(a);
+    sp_state_free(b);
+    sp_state_free(d);
+}
+
+static void check_hash(void) {
+    uint32_t id[100];
+    struct sp_hash whole = {{0}}, parts = {{0}};
+    for (size_t i = 0; i < 100; i++) id[i] = (uint32_t)check_random();
+    sp_state_hash_ids(&whole, id, 100);
+    for (size_t i = 0; i < 100;) {
+        size_t n = (size_t)check_random_int(0, (int64_t)(100 - i));
+        sp_state_hash_ids(&parts, id + i, n);
+        i += n;
+    }
+    check_ok(sp_hash_equal(&whole, &parts), "hash: the prefix does not see chunks");
+    id[50] ^= 1;
+    parts = (struct sp_hash){{0}};
+    sp_state_hash_ids(&parts, id, 100);
+    check_ok(!sp_hash_equal(&whole, &parts), "hash: another token, another prefix");
+}
+
+int main(int argc, char **argv) {
+    check_start(argc, argv);
+    if (check_wanted("file")) check_files();
+    if (check_wanted("damage")) check_damage();
+    if (check_wanted("join")) check_join();
+    if (check_wanted("hash")) check_hash();
+    return check_end();
+}
