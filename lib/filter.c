@@ -183,8 +183,9 @@ static enum sp_code take_hello(struct sp_filter *f, struct sp_record *rec, struc
                             f->program, sp_content_name(f->in), hello.program,
                             sp_content_name(hello.content));
     if (!code && !run->passing && f->on_hello) code = f->on_hello(f->ctx, &hello, rec, err);
-    if (!code && !run->passing) {
-        if (!state) hello.content = f->out;
+    /* The HELLO and END of a state segment are sealed by checksums: they stay as they are. */
+    if (!code && !state) {
+        hello.content = f->out;
         hello.major = SP_STREAM_MAJOR;
         hello.minor = SP_STREAM_MINOR;
         snprintf(hello.program, sizeof hello.program, "%s", f->program);
@@ -205,7 +206,8 @@ static enum sp_code take_end(struct sp_filter *f, struct sp_record *rec, struct 
     else if (docs != run->n_doc && !run->passing)
         code = damaged(run, "END counts other documents than there were", err);
     if (!code) code = idle(f, err);
-    if (!code && !run->passing) code = sp_record_set_u64(rec, "errors", run->n_error, err);
+    if (!code && run->hello.content != SP_STATE)
+        code = sp_record_set_u64(rec, "errors", run->n_error, err);
     if (!code) return put(run, rec, err);
     sp_record_free(rec);
     return code;

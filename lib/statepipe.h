@@ -237,7 +237,7 @@ struct sp_filter {
     const char *program;
     enum sp_content in, out;
     bool takes_states; /* content: state segments go to on_hello and on_record instead of being
-                          passed on untouched; their HELLO and END are written all the same */
+                          passed on; their HELLO and END are written all the same, unchanged */
     void *ctx;
     /* Check and edit the HELLO before it is written. NULL: only content and program are set. */
     enum sp_code (*on_hello)(void *ctx, struct sp_hello *hello, struct sp_record *rec,
