@@ -1,7 +1,205 @@
 /* Records: tags grouped into (institution, degree, year). */
 #include "task.h"
 
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
 const char *sp_field_name(enum sp_field field) {
     static const char *const name[SP_FIELD_COUNT] = {"institution", "degree", "year"};
     return name[field];
+}
+
+void sp_records_clear(struct sp_records *r) {
+    free(r->item);
+    *r = (struct sp_records){0};
+}
+
+static enum sp_code append(struct sp_records *r, struct sp_error *err) {
+    if (r->n == r->cap) {
+        size_t cap = r->cap ? r->cap * 2 : 16;
+        struct sp_education *item =
+            cap <= SIZE_MAX / sizeof *item ? realloc(r->item, cap * sizeof *item) : NULL;
+        if (!item) return sp_error_set(err, SP_E_DEVICE, "out of memory for %zu records", cap);
+        r->item = item;
+        r->cap = cap;
+    }
+    r->item[r->n++] = (struct sp_education){.start_year = 0};
+    return SP_OK;
+}
+
+/* ---- the ends of a span ---- */
+
+/* The character that starts at i, or ends at i; returns its length, 0 at the end of the span. Bytes
+ * that are not UTF-8 are one character each, category Cn. */
+static size_t char_at(const char *text, uint64_t i, uint64_t end, utf8proc_int32_t *c) {
+    if (i >= end) return 0;
+    utf8proc_ssize_t k = utf8proc_iterate((const utf8proc_uint8_t *)text + i,
+                                          (utf8proc_ssize_t)(end - i < 4 ? end - i : 4), c);
+    if (k > 0) return (size_t)k;
+    *c = 0;
+    return 1;
+}
+static size_t char_before(const char *text, uint64_t start, uint64_t i, utf8proc_int32_t *c) {
+    if (i <= start) return 0;
+    uint64_t k = i - 1;
+    while (k > start && i - k < 4 && ((unsigned char)text[k] & 0xc0) == 0x80) k--;
+    if (char_at(text, k, i, c) == i - k) return (size_t)(i - k);
+    *c = 0;
+    return 1;
+}
+
+static bool is_word_char(utf8proc_int32_t c) {
+    utf8proc_category_t k = utf8proc_category(c);
+    return (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NO);
+}
+static bool is_apostrophe(utf8proc_int32_t c) {
+    return c == '\'' || c == 0x2018 || c == 0x2019;
+}
+static bool is_dash(utf8proc_int32_t c) {
+    return c == '-' || c == 0x2192 || utf8proc_category(c) == UTF8PROC_CATEGORY_PD;
+}
+
+static bool contains(const char *text, uint64_t start, uint64_t end, char c) {
+    return memchr(text + start, c, (size_t)(end - start)) != NULL;
+}
+
+/* Is the last character of [start, end) part of the name? A dot is, in an abbreviation ("Ph.D.",
+ * "Dipl."); a parenthesis when its partner is inside; a dash behind a year leaves its end open. */
+static bool keeps_last(const char *text, uint64_t start, uint64_t end, utf8proc_int32_t c, size_t n,
+                       enum sp_field field) {
+    if (is_word_char(c)) return true;
+    if (c == ')') return contains(text, start, end - n, '(');
+    if (c == '.' && field == SP_DEGREE)
+        return end - start <= 6 || contains(text, start, end - n, '.');
+    return field == SP_YEAR && (is_dash(c) || c == '?');
+}
+static bool keeps_first(const char *text, uint64_t start, uint64_t end, utf8proc_int32_t c,
+                        size_t n, enum sp_field field) {
+    utf8proc_int32_t next = 0;
+    if (is_word_char(c)) return true;
+    if (c == '(') return contains(text, start + n, end, ')') && text[end - 1] != ')';
+    return field == SP_YEAR && is_apostrophe(c) && char_at(text, start + n, end, &next) &&
+           is_word_char(next);
+}
+
+static void trim(const char *text, struct sp_span *s, enum sp_field field) {
+    /* A Markdown link, "[name](where)": the name ends where the link begins. */
+    for (uint64_t i = s->start; i + 1 < s->end; i++)
+        if (text[i] == ']' && text[i + 1] == '(') s->end = i;
+    utf8proc_int32_t c;
+    size_t n;
+    while ((n = char_at(text, s->start, s->end, &c)) > 0 &&
+           !keeps_first(text, s->start, s->end, c, n, field))
+        s->start += n;
+    while ((n = char_before(text, s->start, s->end, &c)) > 0 &&
+           !keeps_last(text, s->start, s->end, c, n, field))
+        s->end -= n;
+}
+
+/* ---- tags to spans ---- */
+
+struct tag_parts {
+    char prefix; /* N, B, S, I; 0: no tag of a record */
+    enum sp_field field;
+};
+
+static struct tag_parts parts_of(const char *label) {
+    struct tag_parts t = {0};
+    if (!label[0] || !strchr("NBSI", label[0]) || label[1] != '-') return t;
+    for (int f = 0; f < SP_FIELD_COUNT; f++)
+        if (strcmp(label + 2, sp_field_name((enum sp_field)f)) == 0)
+            t = (struct tag_parts){.prefix = label[0], .field = (enum sp_field)f};
+    return t;
+}
+
+/* One tagged span at a time. */
+struct scan {
+    const struct sp_head *head;
+    const uint32_t *tag;
+    const float *p;
+    const uint64_t *span;
+    size_t n, i;
+    const char *text;
+    size_t n_text;
+};
+
+/* The next span; its p is that of its least sure token: tokens of a span are right together or
+ * not at all. False at the end. */
+static bool next_span(struct scan *s, struct tag_parts *parts, struct sp_span *out) {
+    while (s->i < s->n) {
+        struct tag_parts first = parts_of(s->head->label[s->tag[s->i]]);
+        if (!first.prefix) {
+            s->i++;
+            continue;
+        }
+        *parts = first;
+        *out = (struct sp_span){
+            .there = true, .start = s->span[2 * s->i], .end = s->span[2 * s->i + 1], .p = 1};
+        do {
+            if (s->span[2 * s->i + 1] > out->end) out->end = s->span[2 * s->i + 1];
+            if (s->p[s->i] < out->p) out->p = s->p[s->i];
+            if (++s->i == s->n) break;
+            first = parts_of(s->head->label[s->tag[s->i]]);
+        } while (first.prefix == 'I' && first.field == parts->field);
+        if (out->end > s->n_text) out->end = s->n_text;
+        if (out->start >= out->end) continue;
+        trim(s->text, out, parts->field);
+        if (out->start < out->end) return true;
+    }
+    return false;
+}
+
+/* ---- spans to records ---- */
+
+/* Records [first, n) share an institution: it may come before or after the others' fields. */
+static void share_institution(struct sp_records *r, size_t first) {
+    const struct sp_span *found = NULL;
+    for (size_t i = first; i < r->n && !found; i++)
+        if (r->item[i].field[SP_INSTITUTION].there) found = &r->item[i].field[SP_INSTITUTION];
+    for (size_t i = first; found && i < r->n; i++)
+        if (!r->item[i].field[SP_INSTITUTION].there) r->item[i].field[SP_INSTITUTION] = *found;
+}
+
+static bool only_year(const struct sp_education *e) {
+    return !e->field[SP_INSTITUTION].there && !e->field[SP_DEGREE].there;
+}
+
+static void finish(struct sp_records *r, const char *text) {
+    size_t kept = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        struct sp_education e = r->item[i];
+        const struct sp_span *y = &e.field[SP_YEAR];
+        if (only_year(&e)) continue;
+        if (y->there)
+            sp_year_parse(text + y->start, (size_t)(y->end - y->start), &e.start_year, &e.end_year);
+        r->item[kept++] = e;
+    }
+    r->n = kept;
+}
+
+enum sp_code sp_records_from_tags(const struct sp_head *head, const uint32_t *tag, const float *p,
+                                  const uint64_t *span, size_t n, const char *text, size_t n_text,
+                                  struct sp_records *out, struct sp_error *err) {
+    struct scan s = {
+        .head = head, .tag = tag, .p = p, .span = span, .n = n, .text = text, .n_text = n_text};
+    struct tag_parts parts;
+    struct sp_span found;
+    size_t family = 0; /* the first record of those that share an institution */
+    out->n = 0;
+    while (next_span(&s, &parts, &found)) {
+        bool taken = out->n > 0 && out->item[out->n - 1].field[parts.field].there;
+        if (out->n == 0 || parts.prefix == 'N' || parts.prefix == 'S' || taken) {
+            if (parts.prefix != 'S') {
+                share_institution(out, family);
+                family = out->n;
+            }
+            enum sp_code code = append(out, err);
+            if (code) return code;
+        }
+        out->item[out->n - 1].field[parts.field] = found;
+    }
+    share_institution(out, family);
+    finish(out, text);
+    return SP_OK;
 }
