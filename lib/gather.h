@@ -1,0 +1,46 @@
+/* Gathering: one document of a scores stream, whole, as decoding needs it.
+ *
+ * Owns its text, spans and scores; borrowed pointers into it live until the next call. Reuses its
+ * memory from document to document.
+ */
+#ifndef SP_GATHER_H
+#define SP_GATHER_H
+
+#include "statepipe.h"
+
+/* Bytes of scores of one document: about 20 million tokens of 13 labels. */
+#define SP_GATHER_SCORES_MAX ((size_t)1 << 30)
+
+/* What a HEAD says about the scores that follow. */
+struct sp_gather_head {
+    struct sp_head head;
+    uint32_t delay;
+    float *transitions; /* (n_label + 2, n_label) or NULL; owned */
+};
+/* SP_E_DATA when labels or transitions do not fit together. Replaces what *h held; of a language
+ * model's head only name and type are read. */
+enum sp_code sp_gather_head_read(struct sp_gather_head *h, struct sp_record *rec,
+                                 struct sp_error *err);
+void sp_gather_head_clear(struct sp_gather_head *h);
+
+struct sp_gather {
+    size_t text_max; /* bytes; set by the caller */
+    char *id;        /* of the document, with a NUL */
+    char *text;      /* of the document, from byte text_start on */
+    uint64_t text_start;
+    size_t n_text, cap_text;
+    uint64_t pass;  /* of the tokens held */
+    uint64_t *span; /* (n, 2): bytes of text */
+    float *scores;  /* (n, n_label) */
+    size_t n, n_label, cap;
+};
+
+/* Forgets the document before; rec is its DOC. */
+enum sp_code sp_gather_start(struct sp_gather *g, const struct sp_record *rec, size_t n_label,
+                             struct sp_error *err);
+/* TEXT and CHUNK. Only the tokens of the last pass are kept. SP_E_DATA for a document over the
+ * limits, scores of a wrong width, spans that are not in the text. */
+enum sp_code sp_gather_add(struct sp_gather *g, struct sp_record *rec, struct sp_error *err);
+void sp_gather_clear(struct sp_gather *g);
+
+#endif
