@@ -33,13 +33,15 @@ void sp_records_write(FILE *out, enum sp_records_format format, const struct sp_
 void sp_records_end(FILE *out, enum sp_records_format format);
 
 /* Classes of a document, best first (JSONL, TSV, CSV, TABLE). */
-struct sp_class {
-    const char *label;
-    float p;
-};
 void sp_classes_begin(FILE *out, enum sp_records_format format, bool header);
 void sp_classes_write(FILE *out, enum sp_records_format format, const char *id,
                       const struct sp_class *item, size_t n);
+
+/* The same for a stream of records: a RECORD of document number doc_index, with a map for each
+ * field as in JSONL, nil for one that is not there. */
+enum sp_code sp_records_pack(struct sp_record **rec, uint64_t doc_index,
+                             const struct sp_document *doc, const struct sp_education *e,
+                             struct sp_error *err);
 
 /* Text with runs of white space as one blank and bytes that are not UTF-8 as U+FFFD; returns its
  * length in out (at least 3 * n bytes). */

@@ -40,8 +40,19 @@ void sp_records_clear(struct sp_records *r);
 enum sp_code sp_records_from_tags(const struct sp_head *head, const uint32_t *tag, const float *p,
                                   const uint64_t *span, size_t n, const char *text, size_t n_text,
                                   struct sp_records *out, struct sp_error *err);
+/* Drops fields less sure than p_min, and records of which nothing but a year is left. */
+void sp_records_drop_unsure(struct sp_records *r, float p_min);
 /* "Sept. 2014 - present", "2015-09", "'99", "2014/18": years as numbers, 0 where there is none. */
 void sp_year_parse(const char *text, size_t n, int *start_year, int *end_year);
+
+/* A class head's labels, best first: softmax of one row of scores (n_label). class (n_label)
+ * borrows the labels of head. SP_E_DATA when the scores are not finite. */
+struct sp_class {
+    const char *label;
+    float p;
+};
+enum sp_code sp_classes_from_scores(const struct sp_head *head, const float *scores,
+                                    struct sp_class *class, struct sp_error *err);
 
 /* Gold spans to tags, the inverse, for training: spans of a DOC (raw msgpack array of [start, end,
  * label, [record...]], in any order, the records being any numbers) to one label index per token,

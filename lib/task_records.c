@@ -30,6 +30,9 @@ static enum sp_code append(struct sp_records *r, struct sp_error *err) {
 
 /* ---- the ends of a span ---- */
 
+/* A longer span is a model's mistake, not a name. */
+#define FIELD_BYTES_MAX 1000
+
 /* The character that starts at i, or ends at i; returns its length, 0 at the end of the span. Bytes
  * that are not UTF-8 are one character each, category Cn. */
 static size_t char_at(const char *text, uint64_t i, uint64_t end, utf8proc_int32_t *c) {
@@ -145,7 +148,7 @@ static bool next_span(struct scan *s, struct tag_parts *parts, struct sp_span *o
         if (out->end > s->n_text) out->end = s->n_text;
         if (out->start >= out->end) continue;
         trim(s->text, out, parts->field);
-        if (out->start < out->end) return true;
+        if (out->start < out->end && out->end - out->start <= FIELD_BYTES_MAX) return true;
     }
     return false;
 }
@@ -163,6 +166,18 @@ static void share_institution(struct sp_records *r, size_t first) {
 
 static bool only_year(const struct sp_education *e) {
     return !e->field[SP_INSTITUTION].there && !e->field[SP_DEGREE].there;
+}
+
+void sp_records_drop_unsure(struct sp_records *r, float p_min) {
+    size_t kept = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        struct sp_education e = r->item[i];
+        for (int f = 0; f < SP_FIELD_COUNT; f++)
+            if (e.field[f].there && e.field[f].p < p_min) e.field[f].there = false;
+        if (!e.field[SP_YEAR].there) e.start_year = e.end_year = 0;
+        if (!only_year(&e)) r->item[kept++] = e;
+    }
+    r->n = kept;
 }
 
 static void finish(struct sp_records *r, const char *text) {

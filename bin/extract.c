@@ -1,0 +1,257 @@
+/* extract: a stream of scores in, records out: tags decoded and grouped. Never opens the model. */
+#include "../lib/gather.h"
+#include "../lib/io.h"
+#include "../lib/records_write.h"
+#include "cli.h"
+
+static struct {
+    const char *format;
+    bool header, force;
+    double min_p;
+    int64_t max_doc;
+    int verbose;
+} opt = {.max_doc = (int64_t)64 << 20};
+
+static const struct sp_option options[] = {
+    {SP_OPT_CHOICE, 'o', "output", "jsonl|tsv|csv|table|html|ansi|msgpack",
+     "output format (jsonl; at a terminal: table)", &opt.format, 0, 0},
+    {SP_OPT_FLAG, 'H', "header", NULL, "begin with a line of column names (tsv, csv)", &opt.header,
+     0, 0},
+    {SP_OPT_DOUBLE, 0, "min-p", "P", "leave out fields with a probability below P (0)", &opt.min_p,
+     0, 1},
+    {SP_OPT_INT, 0, "max-doc", "BYTES", "longest text of a document (67108864)", &opt.max_doc, 1,
+     1e15},
+    {SP_OPT_FLAG, 'f', "force", NULL, "write msgpack to a terminal all the same", &opt.force, 0, 0},
+    {SP_OPT_COUNT, 'v', "verbose", NULL, "say on stderr how much was read", &opt.verbose, 0, 0},
+    {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
+
+static const struct sp_program program = {
+    .name = "extract",
+    .operands = "[FILE...]",
+    .summary = "Reads the scores of a tag head and writes (institution, degree, year) records.",
+    .detail =
+        "Each has the text, its bytes in the input and a probability; years also as numbers.\n"
+        "The scores of a class head become classes, best first (jsonl, tsv, csv, table).",
+    .example = "tokenize cv.txt | embed | mamba-layer | head | extract -o tsv -H",
+    .options = options};
+
+struct extract {
+    enum sp_records_format format;
+    bool to_stream; /* -o msgpack */
+    bool begun;     /* something is written: the header line is there */
+    struct sp_gather_head head;
+    bool have_head;
+    struct sp_gather doc;
+    struct sp_records records;
+    uint32_t *tag; /* (n_tag) */
+    float *p;      /* (n_tag) */
+    size_t n_tag;
+    uint64_t n_record, n_token;
+};
+
+/* ---- one document ---- */
+
+static enum sp_code reserve_tags(struct extract *x, size_t n, struct sp_error *err) {
+    if (n <= x->n_tag) return SP_OK;
+    free(x->tag);
+    free(x->p);
+    x->tag = calloc(n, sizeof *x->tag);
+    x->p = calloc(n, sizeof *x->p);
+    x->n_tag = x->tag && x->p ? n : 0;
+    if (x->n_tag) return SP_OK;
+    return sp_error_set(err, SP_E_DEVICE, "out of memory for the tags of %zu tokens", n);
+}
+
+/* The tag of token t is read delay tokens later; the last rows belong to padding. */
+static enum sp_code decode(struct extract *x, struct sp_error *err) {
+    struct sp_gather *g = &x->doc;
+    size_t delay = x->head.delay, n = g->n > delay ? g->n - delay : 0;
+    enum sp_code code = reserve_tags(x, n, err);
+    if (!code)
+        code = sp_viterbi(&x->head.head, g->scores ? g->scores + delay * g->n_label : NULL, n,
+                          x->head.transitions, x->tag, x->p, err);
+    if (!code)
+        code = sp_records_from_tags(&x->head.head, x->tag, x->p, g->span, n, g->text, g->n_text,
+                                    &x->records, err);
+    if (!code) sp_records_drop_unsure(&x->records, (float)opt.min_p);
+    x->n_token += n;
+    return code;
+}
+
+static void begin(struct extract *x) {
+    if (x->begun) return;
+    x->begun = true;
+    if (x->have_head && x->head.head.type == SP_HEAD_CLASS)
+        sp_classes_begin(stdout, x->format, opt.header);
+    else
+        sp_records_begin(stdout, x->format, opt.header);
+}
+
+static enum sp_code write_classes(struct extract *x, struct sp_error *err) {
+    struct sp_class class[SP_LABELS_MAX];
+    const struct sp_gather *g = &x->doc;
+    size_t n_label = g->n > 0 ? g->n_label : 0;
+    enum sp_code code = SP_OK;
+    if (g->n > 0)
+        code =
+            sp_classes_from_scores(&x->head.head, g->scores + (g->n - 1) * g->n_label, class, err);
+    if (code) return code;
+    begin(x);
+    sp_classes_write(stdout, x->format, g->id, class, n_label);
+    return SP_OK;
+}
+
+static enum sp_code write_document(struct extract *x, const struct sp_record *end,
+                                   struct sp_writer *w, struct sp_error *err) {
+    if (x->head.head.type == SP_HEAD_CLASS) return write_classes(x, err);
+    enum sp_code code = decode(x, err);
+    if (code) return code;
+    struct sp_document doc = {.id = x->doc.id,
+                              .text = x->doc.text ? x->doc.text : "",
+                              .text_start = x->doc.text_start,
+                              .n_text = x->doc.n_text};
+    x->n_record += x->records.n;
+    if (!x->to_stream) {
+        begin(x);
+        sp_records_write(stdout, x->format, &doc, &x->records);
+        return SP_OK;
+    }
+    uint64_t index = 0;
+    sp_record_get_u64(end, "doc", &index);
+    for (size_t i = 0; !code && i < x->records.n; i++) {
+        struct sp_record *rec;
+        code = sp_records_pack(&rec, index, &doc, &x->records.item[i], err);
+        if (code) break;
+        code = sp_writer_write(w, rec, err);
+        sp_record_free(rec);
+    }
+    return code;
+}
+
+/* ---- the stream ---- */
+
+static enum sp_code take_head(struct extract *x, struct sp_record *rec, struct sp_error *err) {
+    enum sp_code code = sp_gather_head_read(&x->head, rec, err);
+    if (code) return code;
+    x->have_head = true;
+    if (x->head.head.type == SP_HEAD_LM)
+        return sp_error_set(err, SP_E_DATA,
+                            "these are scores of the language model head '%s', which has no tags; "
+                            "choose a tag head with `head --head NAME`, or let head itself print "
+                            "text (--top, --score)",
+                            x->head.head.name);
+    if (x->head.head.type == SP_HEAD_CLASS &&
+        (x->to_stream || x->format == SP_RECORDS_HTML || x->format == SP_RECORDS_ANSI))
+        return sp_error_set(err, SP_E_USAGE,
+                            "-o %s cannot show classes; use jsonl, tsv, csv or "
+                            "table",
+                            opt.format);
+    return SP_OK;
+}
+
+static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer *w,
+                              struct sp_error *err) {
+    struct extract *x = ctx;
+    enum sp_code code = SP_OK;
+    if (rec->kind == SP_KIND_HEAD) {
+        code = take_head(x, rec, err);
+    } else if (!x->have_head) {
+        code = sp_error_set(err, SP_E_DATA,
+                            "a document comes before the HEAD that explains its "
+                            "scores");
+    } else if (rec->kind == SP_KIND_DOC) {
+        code = sp_gather_start(&x->doc, rec, x->head.head.n_label, err);
+    } else if (rec->kind == SP_KIND_DOCEND) {
+        code = write_document(x, rec, w, err);
+    } else {
+        code = sp_gather_add(&x->doc, rec, err);
+    }
+    if (!code && x->to_stream && (rec->kind == SP_KIND_DOC || rec->kind == SP_KIND_DOCEND))
+        code = sp_writer_write(w, rec, err);
+    sp_record_free(rec);
+    return code;
+}
+
+/* A document's records go out before the next one is waited for. */
+static enum sp_code on_idle(void *ctx, struct sp_writer *w, struct sp_error *err) {
+    (void)ctx;
+    (void)w;
+    if (fflush(stdout) == 0) return SP_OK;
+    return sp_error_set(err, SP_E_IO, "writing standard output: %s", strerror(errno));
+}
+
+static void on_error(void *ctx, const struct sp_error *why) {
+    (void)ctx;
+    fflush(stdout);
+    fprintf(stderr, "%s: %s\n", program.name, why->msg);
+}
+
+static enum sp_code run_file(struct extract *x, const char *path, struct sp_filter_result *result,
+                             struct sp_error *err) {
+    struct sp_filter filter = {.program = program.name,
+                               .in = SP_SCORES,
+                               .out = SP_RECORDS,
+                               .ctx = x,
+                               .on_record = on_record,
+                               .on_idle = on_idle,
+                               .on_error = on_error,
+                               .silent = !x->to_stream};
+    struct sp_reader *r = NULL;
+    struct sp_writer *w = NULL;
+    const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
+    int fd;
+    enum sp_code code = sp_io_open(&fd, path, err);
+    if (code) return code;
+    code = sp_reader_new(&r, fd, name, err);
+    if (!code && x->to_stream) code = sp_writer_new(&w, STDOUT_FILENO, "standard output", err);
+    if (!code) code = sp_filter_run(&filter, r, w, result, err);
+    sp_writer_free(w);
+    sp_reader_free(r);
+    close(fd);
+    return code;
+}
+
+static enum sp_code choose_format(struct extract *x, struct sp_error *err) {
+    if (!opt.format) opt.format = isatty(STDOUT_FILENO) ? "table" : "jsonl";
+    x->to_stream = strcmp(opt.format, "msgpack") == 0;
+    for (int f = 0; f < SP_RECORDS_FORMAT_COUNT; f++)
+        if (strcmp(opt.format, sp_records_format_name((enum sp_records_format)f)) == 0)
+            x->format = (enum sp_records_format)f;
+    return x->to_stream ? cli_refuse_terminal(opt.force, err) : SP_OK;
+}
+
+int main(int argc, char **argv) {
+    struct extract x = {0};
+    struct sp_error err;
+    int n_operand, status;
+    if (!cli_start(&program, argc, argv, &n_operand, &status)) return status;
+    status = 0;
+    x.doc.text_max = (size_t)opt.max_doc;
+    enum sp_code code = choose_format(&x, &err);
+    static char standard_input[] = "-";
+    if (n_operand == 0) argv[n_operand++] = standard_input;
+    uint64_t n_doc = 0;
+    for (int i = 0; !code && i < n_operand; i++) {
+        struct sp_filter_result result = {0};
+        code = run_file(&x, argv[i], &result, &err);
+        n_doc += result.n_doc;
+        int file_status = code ? 0 : sp_filter_exit_status(&result);
+        if (file_status > status) status = file_status;
+        if (result.upstream_exit) break;
+    }
+    if (!code && !x.to_stream) {
+        begin(&x);
+        sp_records_end(stdout, x.format);
+    }
+    if (code) status = cli_fail(&program, &err);
+    if (opt.verbose)
+        fprintf(stderr, "%s: %llu documents, %llu tokens, %llu records\n", program.name,
+                (unsigned long long)n_doc, (unsigned long long)x.n_token,
+                (unsigned long long)x.n_record);
+    sp_gather_head_clear(&x.head);
+    sp_gather_clear(&x.doc);
+    sp_records_clear(&x.records);
+    free(x.tag);
+    free(x.p);
+    return cli_close(&program, status);
+}
