@@ -9,6 +9,7 @@
 
 #include "backend.h"
 #include "statepipe.h"
+#include <signal.h>
 
 /* Hands a failure on to the caller, where there is nothing to give back first. */
 #define SP_TRY(call)                                                                               \
@@ -196,13 +197,97 @@ void sp_feed_free(struct sp_feed *feed);
 enum sp_code sp_feed_next(struct sp_feed *feed, struct sp_feed_batch *batch, struct sp_error *err);
 /* Sequences a batch can have at most. */
 int64_t sp_feed_n_seq_max(const struct sp_feed_options *options);
-/* Part of the input that has been given out, in [0, 1]: of regular files only, else 0. */
-double sp_feed_progress(const struct sp_feed *feed);
+/* The same packing over documents in memory, in order, once; they are borrowed. */
+enum sp_code sp_feed_from_docs(struct sp_feed **feed, const struct sp_feed_options *options,
+                               const struct sp_train_doc *doc, int64_t n, struct sp_error *err);
+/* Documents that the whole input will give: reads a file through once. */
+enum sp_code sp_feed_count(const struct sp_feed_options *options, const struct sp_config *config,
+                           const struct sp_head *head, uint64_t *n_doc, struct sp_error *err);
 uint64_t sp_feed_documents(const struct sp_feed *feed); /* given out so far */
 uint64_t sp_feed_failed(const struct sp_feed *feed);    /* failed upstream */
 const struct sp_bigrams *sp_feed_bigrams(const struct sp_feed *feed);
 const struct sp_hash *sp_feed_tokenizer(const struct sp_feed *feed);
 /* Documents kept for evaluation so far. */
 const struct sp_train_doc *sp_feed_holdout(const struct sp_feed *feed, int64_t *n);
+
+/* ---- the optimiser (train_adamw.c) ------------------------------------------------------------
+ */
+
+struct sp_adamw_options {
+    double lr, lr_min; /* at the end of the warm-up; at the end of the run */
+    int64_t warmup;    /* steps */
+    double beta1, beta2, eps, weight_decay;
+    double clip; /* largest norm of the whole gradient; 0: none */
+    double ema;  /* of the weights, per step; 0: none */
+};
+
+/* AdamW with clipping and an average of the weights. Owns its moments; borrows the network. */
+struct sp_optimiser {
+    struct sp_adamw_options options;
+    const struct sp_param_set *set;
+    struct sp_backend *be;
+    struct sp_train_net *net;
+    float *m, *v;   /* device, (size) */
+    float *ema;     /* host, (size), or NULL */
+    float *scratch; /* host, (size) */
+    int64_t step;   /* steps taken */
+};
+
+enum sp_code sp_optimiser_init(struct sp_optimiser *o, const struct sp_adamw_options *options,
+                               const struct sp_param_set *set, struct sp_backend *be,
+                               struct sp_train_net *net, struct sp_error *err);
+void sp_optimiser_clear(struct sp_optimiser *o);
+/* Linear warm-up, then a cosine from lr to lr_min; progress of the run in [0, 1]. */
+double sp_optimiser_lr(const struct sp_adamw_options *options, int64_t step, double progress);
+/* From the network's gradients to its next values. *norm: of the gradient, before clipping. */
+enum sp_code sp_optimiser_step(struct sp_optimiser *o, double progress, double *norm,
+                               struct sp_error *err);
+/* The weights to save: the average where there is one. value (size), host. */
+enum sp_code sp_optimiser_weights(struct sp_optimiser *o, float *value, struct sp_error *err);
+
+/* ---- the run (train.c) ------------------------------------------------------------------------
+ */
+
+enum sp_train_task { SP_TRAIN_TAG, SP_TRAIN_LM, SP_TRAIN_CLASS };
+
+struct sp_train_options {
+    const char *out;    /* the model directory to write */
+    const char *config; /* a config.json, or NULL */
+    const char *init;   /* a model directory to go on from, or NULL; one of the two */
+    enum sp_train_task task;
+    const char *head; /* its name; NULL: the first of the task's type */
+    struct sp_feed_options feed;
+    const char *eval;   /* a token stream, or NULL */
+    int64_t eval_every; /* steps */
+    struct sp_adamw_options adamw;
+    int64_t steps;             /* 0: as long as the input or the time lasts */
+    double minutes;            /* 0: no limit */
+    double checkpoint_minutes; /* 0: none */
+    uint64_t seed;
+    bool force; /* start afresh over what is in `out` */
+};
+
+struct sp_train_report {
+    int64_t step, steps; /* steps 0: not known */
+    double progress, loss, norm, lr, tokens_per_s, elapsed_s;
+    int64_t n_token;
+    uint64_t n_doc;
+    bool evaluated; /* the next two are there */
+    double eval_loss, eval_accuracy;
+    int64_t eval_tokens;
+};
+
+struct sp_train;
+enum sp_code sp_train_new(struct sp_train **run, const struct sp_train_options *options,
+                          struct sp_backend *be, struct sp_error *err);
+void sp_train_free(struct sp_train *run);
+/* Steps that a checkpoint had taken already: 0 for a new run. */
+int64_t sp_train_resumed(const struct sp_train *run);
+int64_t sp_train_parameters(const struct sp_train *run);
+/* Trains to the end, or until *stop is set (then *stopped, and a checkpoint is left); calls report
+ * after every step. Writes the model. */
+enum sp_code sp_train_run(struct sp_train *run, const volatile sig_atomic_t *stop,
+                          void (*report)(void *ctx, const struct sp_train_report *r), void *ctx,
+                          bool *stopped, struct sp_error *err);
 
 #endif

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* A batch of many tiny documents is closed early: buffers are made for one sequence per so many
  * tokens. */
@@ -26,6 +25,8 @@ struct sp_feed {
     struct sp_train_doc doc; /* the one being packed, from token `at` on */
     int64_t at;
     bool has_doc;
+    const struct sp_train_doc *list; /* instead of a source: borrowed documents, or NULL */
+    int64_t n_list, list_at;
     /* The batch. */
     uint32_t *id;        /* (n_tok_batch) */
     int32_t *target;     /* (n_tok_batch) */
@@ -50,19 +51,29 @@ static bool feed_memory(struct sp_feed *f) {
     return f->window && f->holdout && f->id && f->target && f->cu_seqlens && f->bigrams.count;
 }
 
+static struct sp_feed *feed_alloc(const struct sp_feed_options *options,
+                                  const struct sp_config *config, const struct sp_head *head,
+                                  struct sp_error *err) {
+    struct sp_feed *f = calloc(1, sizeof *f);
+    if (f) {
+        f->options = *options;
+        f->config = config;
+        f->head = head;
+        f->random = options->seed;
+        if (feed_memory(f)) return f;
+    }
+    sp_feed_free(f);
+    sp_error_set(err, SP_E_DEVICE, "out of memory for batches");
+    return NULL;
+}
+
 enum sp_code sp_feed_new(struct sp_feed **out, const struct sp_feed_options *options,
                          const struct sp_config *config, const struct sp_head *head,
                          struct sp_error *err) {
     *out = NULL;
-    struct sp_feed *f = calloc(1, sizeof *f);
-    if (!f) return sp_error_set(err, SP_E_DEVICE, "out of memory for batches");
-    f->options = *options;
-    f->config = config;
-    f->head = head;
-    f->random = options->seed;
-    enum sp_code code = SP_OK;
-    if (!feed_memory(f)) code = sp_error_set(err, SP_E_DEVICE, "out of memory for batches");
-    if (!code) code = sp_doc_source_open(&f->source, options->path, config, head, err);
+    struct sp_feed *f = feed_alloc(options, config, head, err);
+    if (!f) return err->code;
+    enum sp_code code = sp_doc_source_open(&f->source, options->path, config, head, err);
     if (code) {
         sp_feed_free(f);
         return code;
@@ -71,11 +82,20 @@ enum sp_code sp_feed_new(struct sp_feed **out, const struct sp_feed_options *opt
     return SP_OK;
 }
 
+enum sp_code sp_feed_from_docs(struct sp_feed **out, const struct sp_feed_options *options,
+                               const struct sp_train_doc *doc, int64_t n, struct sp_error *err) {
+    *out = feed_alloc(options, NULL, NULL, err);
+    if (!*out) return err->code;
+    (*out)->list = doc;
+    (*out)->n_list = n;
+    return SP_OK;
+}
+
 void sp_feed_free(struct sp_feed *f) {
     if (!f) return;
     for (int64_t i = 0; i < f->n_window; i++) sp_train_doc_clear(&f->window[i]);
     for (int64_t i = 0; i < f->n_holdout; i++) sp_train_doc_clear(&f->holdout[i]);
-    if (f->has_doc) sp_train_doc_clear(&f->doc);
+    if (f->has_doc && !f->list) sp_train_doc_clear(&f->doc);
     sp_doc_source_free(f->source);
     free(f->window);
     free(f->holdout);
@@ -131,13 +151,18 @@ static enum sp_code read_doc(struct sp_feed *f, struct sp_train_doc *doc, bool *
 }
 
 static enum sp_code draw_doc(struct sp_feed *f, struct sp_error *err) {
+    f->at = 0;
+    if (f->list) {
+        f->has_doc = f->list_at < f->n_list;
+        if (f->has_doc) f->doc = f->list[f->list_at++];
+        return SP_OK;
+    }
     while (!f->ended && f->n_window < f->n_window_max) {
         bool there;
         SP_TRY(read_doc(f, &f->window[f->n_window], &there, err));
         f->n_window += there;
     }
     f->has_doc = f->n_window > 0;
-    f->at = 0;
     if (!f->has_doc) return SP_OK;
     int64_t pick = 0;
     if (f->n_window_max > 1) pick = (int64_t)(sp_random_next(&f->random) % (uint64_t)f->n_window);
@@ -155,7 +180,7 @@ static void append(struct sp_feed *f, struct sp_feed_batch *b, int64_t n) {
     f->cu_seqlens[++b->n_seq] = to + n;
     f->at += n;
     if (f->at < f->doc.n) return;
-    sp_train_doc_clear(&f->doc);
+    if (!f->list) sp_train_doc_clear(&f->doc);
     f->has_doc = false;
     f->n_given++;
 }
@@ -177,8 +202,25 @@ enum sp_code sp_feed_next(struct sp_feed *f, struct sp_feed_batch *b, struct sp_
     return SP_OK;
 }
 
-double sp_feed_progress(const struct sp_feed *f) {
-    return f->ended && !f->has_doc && f->n_window == 0 ? 1 : 0;
+enum sp_code sp_feed_count(const struct sp_feed_options *options, const struct sp_config *config,
+                           const struct sp_head *head, uint64_t *n_doc, struct sp_error *err) {
+    struct sp_feed *f;
+    struct sp_feed_options once = *options;
+    struct sp_train_doc doc;
+    bool there = true;
+    once.epochs = 1;
+    *n_doc = 0;
+    SP_TRY(sp_feed_new(&f, &once, config, head, err));
+    enum sp_code code = SP_OK;
+    while (!code && there) {
+        code = read_doc(f, &doc, &there, err);
+        if (code || !there) break;
+        sp_train_doc_clear(&doc);
+        ++*n_doc;
+    }
+    sp_feed_free(f);
+    *n_doc *= (uint64_t)options->epochs;
+    return code;
 }
 uint64_t sp_feed_documents(const struct sp_feed *f) {
     return f->n_given;
