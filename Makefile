@@ -1,10 +1,25 @@
 # statepipe. `make help` lists what can be made; products go to $(BUILD) only.
 
-BUILD  ?= build
-CC     ?= cc
-SAN    ?= 0
-PREFIX ?= /usr/local
-V      ?= 0
+BUILD   ?= build
+CC      ?= cc
+CLANG   ?= clang
+SAN     ?= 0
+V       ?= 0
+
+PREFIX      ?= /usr/local
+bindir      ?= $(PREFIX)/bin
+libdir      ?= $(PREFIX)/lib
+libexecdir  ?= $(PREFIX)/libexec
+includedir  ?= $(PREFIX)/include
+datadir     ?= $(PREFIX)/share
+mandir      ?= $(datadir)/man
+
+VERSION = $(shell sed -n 's/^.define SP_VERSION "\(.*\)"/\1/p' lib/statepipe.h)
+
+# What Debian 12 has to bring: to build, to read PDF files, to test.
+DEB_BUILD := gcc libc6-dev libdnnl-dev libmsgpack-dev libutf8proc-dev libjsmn-dev libxxhash-dev
+DEB_RUN   := poppler-utils
+DEB_CHECK := bats mandoc python3-minimal file
 
 WARN   := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
           -Wpointer-arith -Wvla -Wno-format-truncation -Werror
@@ -23,15 +38,40 @@ Q := @
 say = @printf '  %-6s %s\n' $(1) $(2)
 endif
 
-LIB_SRC  := $(wildcard lib/*.c kernels/*.c kernels/ref/*.c kernels/x86/*.c)
-LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
-LIB      := $(BUILD)/libstatepipe.a
-PROG_SRC := $(wildcard bin/*.c)
-PROG     := $(PROG_SRC:bin/%.c=$(BUILD)/bin/%)
-CHECK_SRC := $(wildcard tests/check/*.c)
-CHECK    := $(CHECK_SRC:tests/check/%.c=$(BUILD)/check/%)
+# As many jobs as there are CPUs, unless the caller has said how many.
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
 
-all: $(PROG)
+LIB_SRC   := $(wildcard lib/*.c kernels/*.c kernels/ref/*.c kernels/x86/*.c)
+LIB_OBJ   := $(LIB_SRC:%.c=$(BUILD)/%.o)
+LIB       := $(BUILD)/libstatepipe.a
+PROG_SRC  := $(wildcard bin/*.c)
+PROG      := $(PROG_SRC:bin/%.c=$(BUILD)/bin/%)
+CHECK_SRC := $(wildcard tests/check/*.c)
+CHECK     := $(CHECK_SRC:tests/check/%.c=$(BUILD)/check/%)
+FUZZ_SRC  := $(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c))
+FUZZ      := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/fuzz/%)
+FUZZ_DRIVER := $(BUILD)/tests/fuzz/driver.o
+OBJ       := $(LIB_OBJ) $(PROG_SRC:%.c=$(BUILD)/%.o) $(CHECK_SRC:%.c=$(BUILD)/%.o) \
+             $(FUZZ_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/fuzz/driver.o
+COMPLETION := $(addprefix $(BUILD)/completions/,statepipe.bash _statepipe statepipe.fish)
+
+all: $(PROG) $(COMPLETION) $(BUILD)/cuda.note
+
+help:
+	@sed -n 's/^#: //p' Makefile
+#: make             build everything into build/
+#: make deps        install the Debian packages that are missing (asks apt, as root or with sudo)
+#: make demo        print the records of the sample CVs, one of them a PDF
+#: make check       run every test; SAN=1: under AddressSanitizer and UBSan; T="a b": those suites
+#: make fuzz        fuzz with clang's libFuzzer, FUZZ_SECONDS=60 per target
+#: make bench       measure the kernels and the programs
+#: make install     into PREFIX=/usr/local, below DESTDIR; make uninstall takes it away again
+#: make format      clang-format; make clean removes build/
+#: Variables: BUILD=build CC=cc CFLAGS='-O2 -g' V=1 (show commands)
+
+# ---- building ---------------------------------------------------------------------------------
 
 $(LIB): $(LIB_OBJ)
 	$(call say,AR,$@)
@@ -41,7 +81,10 @@ $(LIB): $(LIB_OBJ)
 $(BUILD)/%_avx2.o:   ISA := -mavx2 -mfma -mf16c
 $(BUILD)/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
 
-$(BUILD)/%.o: %.c
+# Programs find what is installed relative to themselves; these are the last resort.
+$(BUILD)/lib/model_save.o: DEFINES := -DSP_DATADIR='"$(datadir)/statepipe"'
+
+$(BUILD)/%.o: %.c | $(BUILD)/.probed
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ISA) -c -o $@ $<
@@ -55,12 +98,149 @@ $(BUILD)/check/%: $(BUILD)/tests/check/%.o $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ -Wl,--as-needed $(LIBS)
 
-check: all $(CHECK)
-	@BUILD=$(BUILD) SAN=$(SAN) tests/run
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(FUZZ_DRIVER) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ -Wl,--as-needed $(LIBS)
+
+# One look for compiler and headers before the first object, with an answer to what is missing.
+$(BUILD)/.probed:
+	@mkdir -p $(@D)
+	@command -v $(CC) >/dev/null || { echo "No C compiler ($(CC)): run 'make deps'." >&2; exit 1; }
+	@for h in dnnl.h msgpack.h utf8proc.h jsmn.h xxhash.h; do \
+	    echo "#include <$$h>" | $(CC) -E -o /dev/null -x c - 2>/dev/null || \
+	    { echo "The header $$h is missing: run 'make deps' (or install it some other way)." >&2; \
+	      exit 1; }; \
+	done
+	@touch $@
+
+# With `make deps demo`, nothing starts before the packages are there; `make clean all` is done in
+# that order.
+ifneq ($(filter deps,$(MAKECMDGOALS)),)
+$(BUILD)/.probed: | deps
+endif
+ifneq ($(filter clean,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
+
+$(BUILD)/cuda.note: | $(PROG)
+	@echo "  CUDA   left out: $$(command -v nvcc >/dev/null && echo 'no CUDA sources in this version' \
+	    || echo 'no nvcc here')"
+	@touch $@
+
+# Completions are made from the programs' own option tables.
+$(BUILD)/completions/%: share/completions/generate $(PROG)
+	@mkdir -p $(@D)
+	$(call say,GEN,$@)
+	$(Q)share/completions/generate $* $(BUILD)/bin >$@.tmp && mv $@.tmp $@
+
+# ---- packages, demo, tests --------------------------------------------------------------------
+
+deps:
+	@missing=; \
+	for p in $(DEB_BUILD) $(DEB_RUN) $(DEB_CHECK); do \
+	    dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || \
+	        missing="$$missing $$p"; \
+	done; \
+	[ -n "$$missing" ] || { echo "deps: nothing is missing"; exit 0; }; \
+	root=; [ "$$(id -u)" = 0 ] || root="sudo"; \
+	[ -z "$$root" ] || command -v sudo >/dev/null || \
+	    { echo "deps: as root, please: apt-get install$$missing" >&2; exit 1; }; \
+	echo "deps: installing$$missing"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	$$root apt-get -qq update && \
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
+	    -o Dpkg::Use-Pty=0 install $$missing >/dev/null
+
+demo: all
+	@share/samples/demo $(BUILD)/bin/statepipe
+
+check: all $(CHECK) $(FUZZ)
+	@BUILD=$(BUILD) SAN=$(SAN) tests/run $(T)
+
+bench: all $(CHECK)
+	@for c in $(CHECK); do $$c --bench | grep -v '^ok' || exit 1; done
+	@for b in $(wildcard tests/bench/*.sh); do BUILD=$(BUILD) $$b || exit 1; done
+
+# The same targets linked with libFuzzer in place of our driver, from the same seeds. What a run
+# finds new stays in build-fuzz/corpus for the next; a crash's input is build-fuzz/NAME-crash-*.
+FUZZ_SECONDS ?= 60
+FUZZ_SAN := address,undefined -fno-sanitize-recover=all
+fuzz:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)-fuzz CC=$(CLANG) WARN=-w CFLAGS='-O1 -g' \
+	    SAN_FLAGS='-fsanitize=fuzzer-no-link,$(FUZZ_SAN)' LDFLAGS=-fsanitize=fuzzer \
+	    FUZZ_DRIVER= $(FUZZ:$(BUILD)/%=$(BUILD)-fuzz/%)
+	@set -e; for name in $(notdir $(FUZZ)); do \
+	    echo "== $$name"; mkdir -p $(BUILD)-fuzz/corpus/$$name; \
+	    $(BUILD)-fuzz/fuzz/$$name -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 \
+	        -print_final_stats=1 -verbosity=0 -artifact_prefix=$(BUILD)-fuzz/$$name- \
+	        $(BUILD)-fuzz/corpus/$$name tests/fuzz/seeds/$$name; \
+	done
+
+# ---- installing -------------------------------------------------------------------------------
+
+D := $(DESTDIR)
+MAN1 := $(wildcard man/*.1)
+MAN_REST := $(wildcard man/*.5 man/*.7)
+PROG_NAMES := $(filter-out statepipe,$(PROG_SRC:bin/%.c=%))
+MAN1_AS = $(if $(filter statepipe%,$(notdir $(1))),$(notdir $(1)),statepipe-$(notdir $(1)))
+SHARE_DATA := $(wildcard share/model/* share/corpus/* share/samples/*)
+COMPLETION_AS := $(datadir)/bash-completion/completions/statepipe \
+                 $(datadir)/zsh/site-functions/_statepipe \
+                 $(datadir)/fish/vendor_completions.d/statepipe.fish
+INSTALLED = $(bindir)/statepipe $(libdir)/libstatepipe.a $(libdir)/pkgconfig/statepipe.pc \
+    $(includedir)/statepipe.h $(COMPLETION_AS) \
+    $(foreach m,$(MAN1),$(mandir)/man1/$(call MAN1_AS,$(m))) \
+    $(foreach m,$(MAN_REST),$(mandir)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
+OWN_DIRS = $(libexecdir)/statepipe $(datadir)/statepipe $(datadir)/doc/statepipe
+
+# Man pages of programs get the prefix that keeps `man head` the system's; so do references to them.
+man_rename = sed -E $(foreach p,$(PROG_NAMES),-e 's/^\.(Xr|Dt) $(p) 1/.\1 statepipe-$(p) 1/I')
+
+install: all
+	install -d $(D)$(bindir) $(D)$(libexecdir)/statepipe $(D)$(libdir)/pkgconfig \
+	    $(D)$(includedir) $(D)$(mandir)/man1 $(D)$(mandir)/man5 $(D)$(mandir)/man7 \
+	    $(addprefix $(D),$(dir $(COMPLETION_AS))) $(D)$(datadir)/statepipe \
+	    $(D)$(datadir)/doc/statepipe
+	install $(BUILD)/bin/statepipe $(D)$(bindir)
+	install $(addprefix $(BUILD)/bin/,$(PROG_NAMES)) $(D)$(libexecdir)/statepipe
+	install -m 644 $(LIB) $(D)$(libdir)
+	install -m 644 lib/statepipe.h $(D)$(includedir)
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(libdir)|' -e 's|@INCLUDEDIR@|$(includedir)|' \
+	    -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(LIBS)|' share/statepipe.pc.in \
+	    >$(D)$(libdir)/pkgconfig/statepipe.pc
+	for m in $(MAN1) $(MAN_REST); do \
+	    name=$$(basename $$m); section=$${name##*.}; \
+	    case $$name in statepipe*) ;; *.1) name=statepipe-$$name ;; esac; \
+	    $(man_rename) $$m >$(D)$(mandir)/man$$section/$$name || exit 1; \
+	done
+	install -m 644 $(BUILD)/completions/statepipe.bash $(D)$(word 1,$(COMPLETION_AS))
+	install -m 644 $(BUILD)/completions/_statepipe $(D)$(word 2,$(COMPLETION_AS))
+	install -m 644 $(BUILD)/completions/statepipe.fish $(D)$(word 3,$(COMPLETION_AS))
+	install -m 644 share/magic $(D)$(datadir)/statepipe
+	cd share && find model corpus samples -type f -exec install -D -m 644 {} \
+	    $(D)$(datadir)/statepipe/{} \;
+	install -m 644 README.md LICENSE $(D)$(datadir)/doc/statepipe
+
+# Folders that others may use too are only removed where nothing is left in them.
+uninstall:
+	rm -f $(addprefix $(D),$(INSTALLED))
+	rm -rf $(addprefix $(D),$(OWN_DIRS))
+	case "$(D)$(PREFIX)" in /usr|/usr/local) exit 0 ;; esac; \
+	for d in $(sort $(dir $(INSTALLED) $(OWN_DIRS))); do \
+	    while [ "$${d%/}" != "$(PREFIX)" ] && [ -n "$${d%/}" ]; do \
+	        rmdir "$(D)$$d" 2>/dev/null || break; d=$$(dirname "$$d"); \
+	    done; \
+	done
+
+format:
+	clang-format -i $(wildcard lib/*.[ch] kernels/*.[ch] kernels/*/*.[ch] bin/*.[ch] \
+	    tests/check/*.[ch] tests/fuzz/*.c)
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-san
+	rm -rf $(BUILD) $(BUILD)-san $(BUILD)-fuzz
 
+.DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all check clean
--include $(LIB_OBJ:.o=.d) $(PROG_SRC:%.c=$(BUILD)/%.d) $(CHECK_SRC:%.c=$(BUILD)/%.d)
+.PHONY: all help deps demo check bench fuzz install uninstall format clean
+-include $(OBJ:.o=.d)
