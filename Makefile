@@ -171,10 +171,13 @@ fuzz:
 	    SAN_FLAGS='-fsanitize=fuzzer-no-link,$(FUZZ_SAN)' LDFLAGS=-fsanitize=fuzzer \
 	    FUZZ_DRIVER= $(FUZZ:$(BUILD)/%=$(BUILD)-fuzz/%)
 	@set -e; for name in $(notdir $(FUZZ)); do \
-	    echo "== $$name"; mkdir -p $(BUILD)-fuzz/corpus/$$name; \
+	    log=$(BUILD)-fuzz/$$name.log; mkdir -p $(BUILD)-fuzz/corpus/$$name; \
+	    echo "== $$name, $(FUZZ_SECONDS) s"; \
 	    $(BUILD)-fuzz/fuzz/$$name -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 \
 	        -print_final_stats=1 -verbosity=0 -artifact_prefix=$(BUILD)-fuzz/$$name- \
-	        $(BUILD)-fuzz/corpus/$$name tests/fuzz/seeds/$$name; \
+	        $(BUILD)-fuzz/corpus/$$name tests/fuzz/seeds/$$name >$$log 2>&1 || \
+	        { tail -n 40 $$log; exit 1; }; \
+	    grep '^stat::' $$log; \
 	done
 
 # ---- installing -------------------------------------------------------------------------------
