@@ -39,7 +39,7 @@ say = @printf '  %-6s %s\n' $(1) $(2)
 endif
 
 # As many jobs as there are CPUs, unless the caller has said how many.
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 
