@@ -1,0 +1,379 @@
+/* The forward pass: residual blocks of RMSNorm and the Mamba mixer, on any backend.
+ *
+ * Gu and Dao, arXiv 2312.00752, figure 3 and algorithm 2; Falcon-Mamba (arXiv 2410.05355) adds
+ * weightless RMS norms on dt, B and C. Per layer, with u the residual stream:
+ *   x, z = split(W_in norm(u));  x = silu(conv(x));  dt, B, C = split(W_x x)
+ *   u += W_out (scan(x, W_dt dt, A, B, C, D) * silu(z))
+ */
+#include "net_weights.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct layer {
+    struct sp_weight *in_proj, *x_proj, *dt_proj, *out_proj;
+    float *in_bias, *out_bias;                       /* host, or NULL */
+    float *norm, *conv_w, *conv_b, *dt_bias, *A, *D; /* device; conv_b may be NULL */
+};
+
+struct sp_seq {
+    float *conv; /* (layers, d_conv - 1, d_inner), device */
+    float *ssm;  /* (layers, d_inner, d_state), device */
+};
+
+struct sp_net {
+    const struct sp_model *model;
+    const struct sp_config *c;
+    struct sp_backend *be;
+    uint32_t first, last;
+    enum sp_dtype dtype;
+    struct layer *layer; /* (last - first + 1) */
+    /* Work space for n_row rows, device. */
+    int64_t n_row;
+    size_t n_bytes;
+    float *work;
+    float *u, *norm, *xz, *x, *dbc, *dt;
+    /* The states of one layer, for the kernels; host. */
+    int64_t n_seq;
+    float **conv_state, **ssm_state;
+};
+
+static int64_t layers_of(const struct sp_net *net) {
+    return net->last - net->first + 1;
+}
+static int64_t conv_floats(const struct sp_net *net) {
+    return (net->c->d_conv - 1) * net->c->d_inner;
+}
+static int64_t ssm_floats(const struct sp_net *net) {
+    return net->c->d_inner * net->c->d_state;
+}
+
+static enum sp_code no_memory(struct sp_error *err, const char *what) {
+    return sp_error_set(err, SP_E_DEVICE, "out of memory for %s", what);
+}
+
+/* ---- loading -------------------------------------------------------------------------------- */
+
+static enum sp_code load_vector(struct sp_net *net, int64_t layer, const char *name, uint32_t rank,
+                                const int64_t *dim, float **out, struct sp_error *err) {
+    const struct sp_tensor *t;
+    enum sp_code code = sp_weights_find(net->model, layer, name, rank, dim, false, &t, err);
+    return code ? code : sp_weights_device(net->be, t, out, err);
+}
+
+static enum sp_code load_matrix(struct sp_net *net, int64_t layer, const char *name, int64_t d_out,
+                                int64_t d_in, const float *bias, enum sp_dtype compute,
+                                struct sp_weight **out, struct sp_error *err) {
+    const struct sp_tensor *t;
+    const int64_t dim[] = {d_out, d_in};
+    enum sp_code code = sp_weights_find(net->model, layer, name, 2, dim, false, &t, err);
+    return code ? code : net->be->weight_new(net->be, t, bias, compute, out, err);
+}
+
+static enum sp_code load_bias(struct sp_net *net, int64_t layer, const char *name, int64_t d,
+                              float **out, struct sp_error *err) {
+    const struct sp_tensor *t;
+    if (!net->c->use_bias) return SP_OK;
+    enum sp_code code = sp_weights_find(net->model, layer, name, 1, &d, false, &t, err);
+    return code ? code : sp_weights_host(t, out, err);
+}
+
+/* A = -exp(A_log), in double: the decay of a channel is exp(delta A), token after token. */
+static enum sp_code load_decay(struct sp_net *net, int64_t layer, float **out,
+                               struct sp_error *err) {
+    const struct sp_tensor *t;
+    const int64_t dim[] = {net->c->d_inner, net->c->d_state};
+    float *host = NULL;
+    void *dev = NULL;
+    size_t n = (size_t)ssm_floats(net);
+    enum sp_code code = sp_weights_find(net->model, layer, "mixer.A_log", 2, dim, false, &t, err);
+    if (!code) code = sp_weights_host(t, &host, err);
+    for (size_t i = 0; !code && i < n; i++) host[i] = (float)-exp((double)host[i]);
+    if (!code) code = net->be->alloc(net->be, n * sizeof(float), &dev, err);
+    if (!code) code = net->be->upload(net->be, dev, host, n * sizeof(float), err);
+    if (!code) code = net->be->sync(net->be, err);
+    free(host);
+    if (code) net->be->release(net->be, dev);
+    *out = code ? NULL : dev;
+    return code;
+}
+
+static enum sp_code load_layer(struct sp_net *net, struct layer *l, int64_t i,
+                               struct sp_error *err) {
+    const struct sp_config *c = net->c;
+    const int64_t d = c->d_model, inner = c->d_inner, conv[] = {inner, 1, c->d_conv};
+    enum sp_code code = load_vector(net, i, "norm.weight", 1, &d, &l->norm, err);
+    if (!code) code = load_vector(net, i, "mixer.conv1d.weight", 3, conv, &l->conv_w, err);
+    if (!code && c->use_conv_bias)
+        code = load_vector(net, i, "mixer.conv1d.bias", 1, &inner, &l->conv_b, err);
+    if (!code) code = load_vector(net, i, "mixer.dt_proj.bias", 1, &inner, &l->dt_bias, err);
+    if (!code) code = load_vector(net, i, "mixer.D", 1, &inner, &l->D, err);
+    if (!code) code = load_decay(net, i, &l->A, err);
+    if (!code) code = load_bias(net, i, "mixer.in_proj.bias", 2 * inner, &l->in_bias, err);
+    if (!code) code = load_bias(net, i, "mixer.out_proj.bias", d, &l->out_bias, err);
+    if (!code)
+        code = load_matrix(net, i, "mixer.in_proj.weight", 2 * inner, d, l->in_bias, net->dtype,
+                           &l->in_proj, err);
+    if (!code)
+        code = load_matrix(net, i, "mixer.x_proj.weight", c->dt_rank + 2 * c->d_state, inner, NULL,
+                           net->dtype, &l->x_proj, err);
+    /* Rounding dt moves every decay, and this product is small: always f32. */
+    if (!code)
+        code = load_matrix(net, i, "mixer.dt_proj.weight", inner, c->dt_rank, NULL, SP_F32,
+                           &l->dt_proj, err);
+    if (!code)
+        code = load_matrix(net, i, "mixer.out_proj.weight", d, inner, l->out_bias, net->dtype,
+                           &l->out_proj, err);
+    return code;
+}
+
+static void free_layer(struct sp_net *net, struct layer *l) {
+    struct sp_backend *be = net->be;
+    float *dev[] = {l->norm, l->conv_w, l->conv_b, l->dt_bias, l->A, l->D};
+    for (size_t i = 0; i < sizeof dev / sizeof *dev; i++) be->release(be, dev[i]);
+    be->weight_free(be, l->in_proj);
+    be->weight_free(be, l->x_proj);
+    be->weight_free(be, l->dt_proj);
+    be->weight_free(be, l->out_proj);
+    free(l->in_bias);
+    free(l->out_bias);
+}
+
+enum sp_code sp_net_new(struct sp_net **out, const struct sp_model *m, struct sp_backend *be,
+                        const struct sp_net_options *options, struct sp_error *err) {
+    *out = NULL;
+    const struct sp_config *c = sp_model_config(m);
+    if (options->layer_first > options->layer_last || options->layer_last >= c->n_layer)
+        return sp_error_set(err, SP_E_USAGE, "layers %u-%u: the model has layers 0-%lld",
+                            options->layer_first, options->layer_last, (long long)c->n_layer - 1);
+    struct sp_net *net = calloc(1, sizeof *net);
+    if (!net) return no_memory(err, "a network");
+    net->model = m;
+    net->c = c;
+    net->be = be;
+    net->first = options->layer_first;
+    net->last = options->layer_last;
+    net->dtype = options->dtype;
+    net->layer = calloc((size_t)layers_of(net), sizeof *net->layer);
+    enum sp_code code = net->layer ? SP_OK : no_memory(err, "a network");
+    for (int64_t i = 0; !code && i < layers_of(net); i++)
+        code = load_layer(net, &net->layer[i], net->first + i, err);
+    if (code) {
+        sp_net_free(net);
+        return code;
+    }
+    *out = net;
+    return SP_OK;
+}
+
+void sp_net_free(struct sp_net *net) {
+    if (!net) return;
+    for (int64_t i = 0; net->layer && i < layers_of(net); i++) free_layer(net, &net->layer[i]);
+    free(net->layer);
+    net->be->release(net->be, net->work);
+    free(net->conv_state);
+    free(net->ssm_state);
+    free(net);
+}
+
+/* ---- what a sequence remembers -------------------------------------------------------------- */
+
+enum sp_code sp_seq_new(struct sp_net *net, struct sp_seq **out, struct sp_error *err) {
+    *out = NULL;
+    struct sp_seq *seq = calloc(1, sizeof *seq);
+    if (!seq) return no_memory(err, "a sequence");
+    size_t layers = (size_t)layers_of(net);
+    void *conv = NULL, *ssm = NULL;
+    enum sp_code code =
+        net->be->alloc(net->be, layers * (size_t)conv_floats(net) * sizeof(float), &conv, err);
+    if (!code)
+        code = net->be->alloc(net->be, layers * (size_t)ssm_floats(net) * sizeof(float), &ssm, err);
+    seq->conv = conv;
+    seq->ssm = ssm;
+    if (code) {
+        sp_seq_free(net, seq);
+        return code;
+    }
+    *out = seq;
+    return SP_OK;
+}
+
+void sp_seq_free(struct sp_net *net, struct sp_seq *seq) {
+    if (!seq) return;
+    net->be->release(net->be, seq->conv);
+    net->be->release(net->be, seq->ssm);
+    free(seq);
+}
+
+enum sp_code sp_seq_reset(struct sp_net *net, struct sp_seq *seq, struct sp_error *err) {
+    size_t layers = (size_t)layers_of(net) * sizeof(float);
+    enum sp_code code = net->be->zero(net->be, seq->conv, layers * (size_t)conv_floats(net), err);
+    return code ? code : net->be->zero(net->be, seq->ssm, layers * (size_t)ssm_floats(net), err);
+}
+
+enum sp_code sp_seq_load(struct sp_net *net, struct sp_seq *seq, const struct sp_state *s,
+                         struct sp_error *err) {
+    const struct sp_config *c = net->c;
+    if (s->d_inner != c->d_inner || s->d_state != c->d_state || s->d_conv != c->d_conv ||
+        s->layer_first > net->first || s->layer_last < net->last)
+        return sp_error_set(err, SP_E_DATA,
+                            "the state is of another shape, or has layers %u-%u where %u-%u are "
+                            "needed",
+                            s->layer_first, s->layer_last, net->first, net->last);
+    size_t skip = net->first - s->layer_first, layers = (size_t)layers_of(net);
+    size_t conv = (size_t)conv_floats(net), ssm = (size_t)ssm_floats(net);
+    enum sp_code code = net->be->upload(net->be, seq->conv, s->conv + skip * conv,
+                                        layers * conv * sizeof(float), err);
+    if (!code)
+        code = net->be->upload(net->be, seq->ssm, s->ssm + skip * ssm, layers * ssm * sizeof(float),
+                               err);
+    return code ? code : net->be->sync(net->be, err);
+}
+
+enum sp_code sp_seq_store(struct sp_net *net, const struct sp_seq *seq, struct sp_state *s,
+                          struct sp_error *err) {
+    const struct sp_config *c = net->c;
+    if (s->d_inner != c->d_inner || s->d_state != c->d_state || s->d_conv != c->d_conv ||
+        s->layer_first != net->first || s->layer_last != net->last)
+        return sp_error_set(err, SP_E_BUG, "a state of another shape to store in");
+    size_t layers = (size_t)layers_of(net) * sizeof(float);
+    enum sp_code code =
+        net->be->download(net->be, s->conv, seq->conv, layers * (size_t)conv_floats(net), err);
+    return code ? code
+                : net->be->download(net->be, s->ssm, seq->ssm, layers * (size_t)ssm_floats(net),
+                                    err);
+}
+
+/* ---- forward -------------------------------------------------------------------------------- */
+
+/* One piece of device memory, cut into the buffers; each (rows, its width). */
+static enum sp_code room_for(struct sp_net *net, int64_t n_row, int64_t n_seq,
+                             struct sp_error *err) {
+    const struct sp_config *c = net->c;
+    const int64_t width[] = {
+        c->d_model, c->d_model, 2 * c->d_inner, c->d_inner, c->dt_rank + 2 * c->d_state,
+        c->d_inner};
+    float **buffer[] = {&net->u, &net->norm, &net->xz, &net->x, &net->dbc, &net->dt};
+    enum { N = sizeof width / sizeof *width };
+    if (n_row > net->n_row) {
+        int64_t total = 0, at = 0;
+        for (size_t i = 0; i < N; i++) total += (n_row * width[i] + 15) / 16 * 16;
+        net->n_row = 0;
+        enum sp_code code =
+            sp_weights_room(net->be, &net->work, &net->n_bytes, (size_t)total * sizeof(float), err);
+        if (code) return code;
+        for (size_t i = 0; i < N; i++) {
+            *buffer[i] = net->work + at;
+            at += (n_row * width[i] + 15) / 16 * 16;
+        }
+        net->n_row = n_row;
+    }
+    if (n_seq <= net->n_seq) return SP_OK;
+    free(net->conv_state);
+    free(net->ssm_state);
+    net->conv_state = calloc((size_t)n_seq, sizeof *net->conv_state);
+    net->ssm_state = calloc((size_t)n_seq, sizeof *net->ssm_state);
+    net->n_seq = net->conv_state && net->ssm_state ? n_seq : 0;
+    return net->n_seq ? SP_OK : no_memory(err, "a batch");
+}
+
+/* Falcon-Mamba: dt, B and C each to a root mean square of one. */
+static enum sp_code normalise_parts(struct sp_net *net, int64_t n_row, struct sp_error *err) {
+    const struct sp_config *c = net->c;
+    const int64_t ld = c->dt_rank + 2 * c->d_state;
+    const int64_t at[] = {0, c->dt_rank, c->dt_rank + c->d_state};
+    const int64_t width[] = {c->dt_rank, c->d_state, c->d_state};
+    for (int i = 0; i < 3; i++) {
+        struct sp_rmsnorm a = {.d = width[i], .ldx = ld, .ldy = ld};
+        a.x = a.y = net->dbc + at[i];
+        a.eps = (float)c->mixer_norm_eps;
+        enum sp_code code = net->be->rmsnorm_fwd(net->be, &a, n_row, err);
+        if (code) return code;
+    }
+    return SP_OK;
+}
+
+static enum sp_code convolve(struct sp_net *net, const struct layer *l,
+                             const struct sp_batch *batch, struct sp_error *err) {
+    const struct sp_config *c = net->c;
+    struct sp_conv a = {.n_seq = batch->n_seq, .d_inner = c->d_inner, .d_conv = c->d_conv};
+    a.cu_seqlens = batch->cu_seqlens;
+    a.x = net->xz;
+    a.ldx = 2 * c->d_inner;
+    a.w = l->conv_w;
+    a.bias = l->conv_b;
+    a.state_in = (const float *const *)net->conv_state;
+    a.state_out = net->conv_state;
+    a.y = net->x;
+    a.ldy = c->d_inner;
+    return net->be->conv_fwd(net->be, &a, err);
+}
+
+/* y replaces x. Every sequence of one token: the kernel without a transposition. */
+static enum sp_code scan(struct sp_net *net, const struct layer *l, const struct sp_batch *batch,
+                         struct sp_error *err) {
+    const struct sp_config *c = net->c;
+    const int64_t n_row = batch->cu_seqlens[batch->n_seq];
+    struct sp_scan a = {.n_seq = batch->n_seq, .d_inner = c->d_inner, .d_state = c->d_state};
+    a.cu_seqlens = batch->cu_seqlens;
+    a.x = a.y = net->x;
+    a.dt = net->dt;
+    a.z = net->xz + c->d_inner;
+    a.B = net->dbc + c->dt_rank;
+    a.C = a.B + c->d_state;
+    a.ldx = a.ldy = a.lddt = c->d_inner;
+    a.ldz = 2 * c->d_inner;
+    a.ldb = a.ldc = c->dt_rank + 2 * c->d_state;
+    a.A = l->A;
+    a.D = l->D;
+    a.dt_bias = l->dt_bias;
+    a.state_in = (const float *const *)net->ssm_state;
+    a.state_out = net->ssm_state;
+    return net->be->scan_fwd(net->be, &a, batch->step && n_row == batch->n_seq, err);
+}
+
+static enum sp_code run_layer(struct sp_net *net, const struct layer *l,
+                              const struct sp_batch *batch, struct sp_error *err) {
+    const struct sp_config *c = net->c;
+    struct sp_backend *be = net->be;
+    const int64_t n = batch->cu_seqlens[batch->n_seq], inner = c->d_inner;
+    const int64_t parts = c->dt_rank + 2 * c->d_state;
+    const bool step = batch->step;
+    struct sp_rmsnorm norm = {.d = c->d_model, .x = net->u, .ldx = c->d_model, .w = l->norm};
+    norm.eps = (float)c->norm_eps;
+    norm.y = net->norm;
+    norm.ldy = c->d_model;
+    enum sp_code code = be->rmsnorm_fwd(be, &norm, n, err);
+    if (!code)
+        code = be->linear(be, l->in_proj, net->norm, c->d_model, n, step, net->xz, 2 * inner, false,
+                          err);
+    if (!code) code = convolve(net, l, batch, err);
+    if (!code)
+        code = be->linear(be, l->x_proj, net->x, inner, n, step, net->dbc, parts, false, err);
+    if (!code && c->arch == SP_ARCH_FALCON_MAMBA) code = normalise_parts(net, n, err);
+    if (!code)
+        code = be->linear(be, l->dt_proj, net->dbc, parts, n, step, net->dt, inner, false, err);
+    if (!code) code = scan(net, l, batch, err);
+    if (!code)
+        code = be->linear(be, l->out_proj, net->x, inner, n, step, net->u, c->d_model, true, err);
+    return code;
+}
+
+enum sp_code sp_net_forward(struct sp_net *net, const struct sp_batch *batch, float *hidden,
+                            struct sp_error *err) {
+    struct sp_backend *be = net->be;
+    const int64_t n = batch->cu_seqlens[batch->n_seq];
+    const size_t n_bytes = (size_t)(n * net->c->d_model) * sizeof(float);
+    if (n <= 0) return SP_OK;
+    enum sp_code code = room_for(net, n, batch->n_seq, err);
+    if (!code) code = be->upload(be, net->u, hidden, n_bytes, err);
+    for (int64_t i = 0; !code && i < layers_of(net); i++) {
+        for (int64_t s = 0; s < batch->n_seq; s++) {
+            net->conv_state[s] = batch->states[s]->conv + i * conv_floats(net);
+            net->ssm_state[s] = batch->states[s]->ssm + i * ssm_floats(net);
+        }
+        code = run_layer(net, &net->layer[i], batch, err);
+    }
+    return code ? code : be->download(be, hidden, net->u, n_bytes, err);
+}
