@@ -44,7 +44,7 @@ MAKEFLAGS += -j$(shell nproc)
 endif
 
 LIB_SRC   := $(wildcard lib/*.c kernels/*.c kernels/ref/*.c kernels/x86/*.c)
-LIB_OBJ   := $(LIB_SRC:%.c=$(BUILD)/%.o)
+LIB_OBJ   := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB       := $(BUILD)/libstatepipe.a
 PROG_SRC  := $(wildcard bin/*.c)
 PROG      := $(PROG_SRC:bin/%.c=$(BUILD)/bin/%)
@@ -52,9 +52,9 @@ CHECK_SRC := $(wildcard tests/check/*.c)
 CHECK     := $(CHECK_SRC:tests/check/%.c=$(BUILD)/check/%)
 FUZZ_SRC  := $(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c))
 FUZZ      := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/fuzz/%)
-FUZZ_DRIVER := $(BUILD)/tests/fuzz/driver.o
-OBJ       := $(LIB_OBJ) $(PROG_SRC:%.c=$(BUILD)/%.o) $(CHECK_SRC:%.c=$(BUILD)/%.o) \
-             $(FUZZ_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/fuzz/driver.o
+FUZZ_DRIVER := $(BUILD)/obj/tests/fuzz/driver.o
+OBJ       := $(LIB_OBJ) $(PROG_SRC:%.c=$(BUILD)/obj/%.o) $(CHECK_SRC:%.c=$(BUILD)/obj/%.o) \
+             $(FUZZ_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/tests/fuzz/driver.o
 COMPLETION := $(addprefix $(BUILD)/completions/,statepipe.bash _statepipe statepipe.fish)
 
 all: $(PROG) $(COMPLETION) $(BUILD)/cuda.note
@@ -78,27 +78,28 @@ $(LIB): $(LIB_OBJ)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 # The instruction set of a file is told by its name, so that nothing else is compiled with it.
-$(BUILD)/%_avx2.o:   ISA := -mavx2 -mfma -mf16c
-$(BUILD)/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
+$(BUILD)/obj/%_avx2.o:   ISA := -mavx2 -mfma -mf16c
+$(BUILD)/obj/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
 
 # Programs find what is installed relative to themselves; these are the last resort.
-$(BUILD)/lib/model_save.o: DEFINES := -DSP_DATADIR='"$(datadir)/statepipe"'
+$(BUILD)/obj/lib/model_save.o: DEFINES := -DSP_DATADIR='"$(datadir)/statepipe"'
 
-$(BUILD)/%.o: %.c | $(BUILD)/.probed
+$(BUILD)/obj/%.o: %.c | $(BUILD)/.probed
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ISA) -c -o $@ $<
 
-$(BUILD)/bin/%: $(BUILD)/bin/%.o $(LIB)
+$(BUILD)/bin/%: $(BUILD)/obj/bin/%.o $(LIB)
+	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ -Wl,--as-needed -Wl,--gc-sections $(LIBS)
 
-$(BUILD)/check/%: $(BUILD)/tests/check/%.o $(LIB)
+$(BUILD)/check/%: $(BUILD)/obj/tests/check/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ -Wl,--as-needed $(LIBS)
 
-$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(FUZZ_DRIVER) $(LIB)
+$(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(FUZZ_DRIVER) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ -Wl,--as-needed $(LIBS)
