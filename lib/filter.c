@@ -13,6 +13,7 @@ struct sp_filter_run {
     struct sp_filter_result *result;
     struct sp_hello hello; /* of the segment, as it was read */
     enum doc_place place;
+    bool open;               /* a HELLO has been written, and no END */
     bool passing;            /* a state segment that this filter does not take */
     bool any_doc;            /* in this segment */
     uint64_t doc;            /* its index, or that of the last one */
@@ -44,21 +45,41 @@ static const char *code_name(enum sp_code code) {
 }
 
 /* doc NULL: fatal. */
-static enum sp_code write_err(struct sp_filter *f, const uint64_t *doc, const struct sp_error *why,
-                              struct sp_error *err) {
-    if (!f->run->w) return SP_OK;
+static struct sp_record *err_record(const char *program, const uint64_t *doc,
+                                    const struct sp_error *why, struct sp_error *err) {
     struct sp_record *rec = sp_record_new(SP_KIND_ERR);
-    if (!rec) return sp_error_set(err, SP_E_DEVICE, "out of memory for a record");
+    if (!rec) return sp_error_set(err, SP_E_DEVICE, "out of memory for a record"), NULL;
     uint64_t status = doc ? 1 : (uint64_t)sp_error_exit_status(why->code);
     const char *name = code_name(why->code);
-    enum sp_code code = sp_record_set_str(rec, "stage", f->program, strlen(f->program), err);
+    enum sp_code code = sp_record_set_str(rec, "stage", program, strlen(program), err);
     if (!code) code = sp_record_set_str(rec, "code", name, strlen(name), err);
     if (!code) code = sp_record_set_str(rec, "message", why->msg, strlen(why->msg), err);
     if (!code) code = sp_record_set_u64(rec, "exit", status, err);
     if (!code && doc) code = sp_record_set_u64(rec, "doc", *doc, err);
-    if (!code) return put(f->run, rec, err);
+    if (!code) return rec;
     sp_record_free(rec);
-    return code;
+    return NULL;
+}
+
+enum sp_code sp_writer_fail(struct sp_writer *w, const char *program, enum sp_content content,
+                            bool in_segment, const struct sp_error *why, struct sp_error *err) {
+    enum sp_code code = SP_OK;
+    if (!in_segment) {
+        struct sp_hello hello = {
+            .major = SP_STREAM_MAJOR, .minor = SP_STREAM_MINOR, .content = content};
+        snprintf(hello.program, sizeof hello.program, "%s", program);
+        struct sp_record *rec = sp_record_new(SP_KIND_HELLO);
+        if (!rec) return sp_error_set(err, SP_E_DEVICE, "out of memory for a record");
+        code = sp_hello_store(&hello, rec, err);
+        if (!code) code = sp_writer_write(w, rec, err);
+        sp_record_free(rec);
+    }
+    if (code) return code;
+    struct sp_record *rec = err_record(program, NULL, why, err);
+    if (!rec) return err->code;
+    code = sp_writer_write(w, rec, err);
+    sp_record_free(rec);
+    return code ? code : sp_writer_flush(w, err);
 }
 
 enum sp_code sp_filter_fail_doc(struct sp_filter *f, uint64_t doc, const struct sp_error *why,
@@ -74,7 +95,8 @@ enum sp_code sp_filter_fail_doc(struct sp_filter *f, uint64_t doc, const struct 
     run->n_error++;
     run->result->n_error++;
     if (f->on_error) f->on_error(f->ctx, &named);
-    return write_err(f, &doc, &named, err);
+    struct sp_record *rec = err_record(f->program, &doc, &named, err);
+    return rec ? put(run, rec, err) : err->code;
 }
 
 static enum sp_code damaged(const struct sp_filter_run *run, const char *what,
@@ -191,6 +213,7 @@ static enum sp_code take_hello(struct sp_filter *f, struct sp_record *rec, struc
         snprintf(hello.program, sizeof hello.program, "%s", f->program);
         code = sp_hello_store(&hello, rec, err);
     }
+    run->open = !code;
     if (!code) return put(run, rec, err);
     sp_record_free(rec);
     return code;
@@ -208,6 +231,7 @@ static enum sp_code take_end(struct sp_filter *f, struct sp_record *rec, struct 
     if (!code) code = idle(f, err);
     if (!code && run->hello.content != SP_STATE)
         code = sp_record_set_u64(rec, "errors", run->n_error, err);
+    run->open = code != SP_OK;
     if (!code) return put(run, rec, err);
     sp_record_free(rec);
     return code;
@@ -273,7 +297,7 @@ enum sp_code sp_filter_run(struct sp_filter *f, struct sp_reader *r, struct sp_w
     if (code) {
         /* Best effort: the error to report is the first one. */
         struct sp_error why = *err, ignored;
-        if (run.w && !write_err(f, NULL, &why, &ignored)) sp_writer_flush(run.w, &ignored);
+        if (run.w) sp_writer_fail(run.w, f->program, f->out, run.open, &why, &ignored);
     } else if (run.w) {
         code = sp_writer_flush(run.w, err);
     }

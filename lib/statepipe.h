@@ -216,6 +216,12 @@ enum sp_code sp_writer_write(struct sp_writer *w, const struct sp_record *rec,
                              struct sp_error *err);
 enum sp_code sp_writer_flush(struct sp_writer *w, struct sp_error *err);
 
+/* For a program that cannot go on: a fatal ERR, after a HELLO unless a segment is open, and a
+ * flush, so that everyone downstream ends with the same exit status. Filters that run have it done
+ * by sp_filter_run. */
+enum sp_code sp_writer_fail(struct sp_writer *w, const char *program, enum sp_content content,
+                            bool in_segment, const struct sp_error *why, struct sp_error *err);
+
 /* Fields and tensors that records carry beyond what is said at the functions (man 5
  * statepipe-stream has all of it). The reader checks types, and that rows of a CHUNK's tensors
  * agree.
