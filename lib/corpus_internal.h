@@ -1,0 +1,164 @@
+/* Shared by the parts of the corpus module: rules (corpus_rules.c), text with spans
+ * (corpus_text.c), the interpreter (corpus_expand.c, corpus_call.c), people (corpus_person.c),
+ * noise (corpus_noise.c). Not for others. */
+#ifndef SP_CORPUS_INTERNAL_H
+#define SP_CORPUS_INTERNAL_H
+
+#include "corpus.h"
+
+#define SP_RULE_NAME_MAX SP_CV_NAME_MAX
+#define SP_RULE_WEIGHT_MAX 10000
+#define SP_EXPAND_DEPTH_MAX 64
+#define SP_CV_BYTES_MAX ((size_t)256 << 10)
+#define SP_CV_RECORDS_MAX 12
+
+struct sp_slice {
+    const char *s;
+    size_t n;
+};
+
+/* ---- rules ---- */
+
+enum sp_rule_mode {
+    SP_RULE_ANY = 0, /* a new alternative every time */
+    SP_RULE_ONCE,    /* one alternative per document, expanded anew: a style */
+    SP_RULE_FIXED    /* one text per document: a name */
+};
+
+struct sp_rule {
+    char name[SP_RULE_NAME_MAX];
+    enum sp_rule_mode mode;
+    uint32_t style; /* index of the rule whose choice it shares; itself, mostly */
+    bool literal;   /* from a list: braces mean nothing */
+    uint32_t n, cap;
+    struct sp_slice *body; /* (n), into the files' texts */
+    uint32_t *weight;      /* (n); cumulative once loaded */
+    bool *heldout;         /* (n) */
+};
+
+struct sp_corpus {
+    enum sp_corpus_split split;
+    struct sp_rule *rule;
+    uint32_t n_rule, cap_rule;
+    uint32_t *slot; /* hash table of rule index + 1 */
+    uint32_t n_slot;
+    char **file; /* the texts that bodies point into */
+    uint32_t n_file, cap_file;
+};
+
+/* NULL when there is none. */
+const struct sp_rule *sp_rule_find(const struct sp_corpus *c, const char *name, size_t n);
+
+/* ---- random numbers: splitmix64 ---- */
+
+uint64_t sp_draw(uint64_t *random);
+uint32_t sp_draw_below(uint64_t *random, uint32_t n); /* 0 .. n-1 */
+int sp_draw_int(uint64_t *random, int low, int high); /* inclusive */
+bool sp_draw_percent(uint64_t *random, uint32_t percent);
+
+/* ---- text with spans ---- */
+
+struct sp_text {
+    char *s;
+    size_t n, cap;
+    struct sp_cv_span *span;
+    size_t n_span, cap_span;
+};
+
+bool sp_text_add(struct sp_text *t, const char *s, size_t n); /* false: too large or no memory */
+bool sp_text_mark(struct sp_text *t, const struct sp_cv_span *span);
+void sp_text_free(struct sp_text *t);
+
+/* A rewritten copy of bytes [from, t->n) of a text: every new byte says which byte it came from, so
+ * that spans can follow. */
+struct sp_edit {
+    struct sp_text *text;
+    size_t from;
+    char *s;
+    uint32_t *source; /* offset from `from` + 1; 0: inserted */
+    size_t n, cap;
+    bool failed;
+};
+void sp_edit_start(struct sp_edit *e, struct sp_text *t, size_t from);
+void sp_edit_keep(struct sp_edit *e, size_t at, size_t n); /* bytes at..at+n of the text */
+void sp_edit_replace(struct sp_edit *e, size_t at, const char *s, size_t n);
+void sp_edit_insert(struct sp_edit *e, const char *s, size_t n);
+bool sp_edit_finish(struct sp_edit *e);
+
+size_t sp_utf8_next(const char *s, size_t at, size_t n); /* offset of the next code point */
+size_t sp_utf8_width(const char *s, size_t n);           /* code points */
+
+/* Layout operations on [from, end). All false when out of memory. */
+enum sp_case { SP_CASE_UPPER, SP_CASE_LOWER, SP_CASE_TITLE };
+bool sp_text_case(struct sp_text *t, size_t from, enum sp_case to);
+bool sp_text_space_letters(struct sp_text *t, size_t from);
+/* keep_spans: no line end inside a gold span. */
+bool sp_text_wrap(struct sp_text *t, size_t from, size_t width, bool keep_spans);
+bool sp_text_indent(struct sp_text *t, size_t from, size_t width);
+/* Lines of [from, middle) left, of [middle, end) right of column `width`. */
+bool sp_text_columns(struct sp_text *t, size_t from, size_t middle, size_t width);
+bool sp_text_ascii(struct sp_text *t, size_t from);
+size_t sp_text_column(const struct sp_text *t); /* width of the last line */
+
+/* ---- noise ---- */
+
+/* Applies the pass of that name; false when there is none, or no memory. */
+bool sp_noise_apply(struct sp_text *t, uint64_t *random, const char *name, size_t n);
+
+/* ---- people and the interpreter ---- */
+
+struct sp_period {
+    int y1, m1, y2, m2; /* months 1..12 */
+    bool ongoing;
+};
+
+/* "inst", "degree", "year", "field" */
+extern const char *const sp_slot_name[];
+
+enum { SP_SLOT_FIELD = SP_FIELD_COUNT, SP_SLOT_COUNT }; /* the field of study: not a label */
+
+struct sp_cv_record {
+    char level[SP_RULE_NAME_MAX], region[8];
+    char *value[SP_SLOT_COUNT]; /* of the year: NULL, drawn from the period */
+    bool there[SP_SLOT_COUNT];
+    struct sp_period period;
+    uint32_t group; /* records of one institution in a row */
+};
+
+struct sp_maker {
+    const struct sp_corpus *c;
+    uint64_t random;
+    struct sp_text out;
+    uint32_t *sticky; /* (n_rule): alternative + 1 of once rules */
+    char **fixed;     /* (n_rule): text of fixed rules */
+    char region[8], lang[8];
+    int now_year, now_month, adult_year; /* the document's date; the end of school */
+    struct sp_cv_record
+        record[SP_CV_RECORDS_MAX + 1]; /* newest first; the last one is a stranger's */
+    uint32_t n_record;
+    uint32_t current, n_current; /* the record, and the group, that slots mean */
+    bool labelled;
+    struct sp_period period;
+    struct sp_slice shown; /* what {%text} is */
+    int depth;
+    struct sp_error *err;
+    bool failed;
+};
+
+/* Appends; false: m->err is set. */
+bool sp_expand(struct sp_maker *m, const char *s, size_t n);
+bool sp_expand_rule(struct sp_maker *m, const char *name, size_t n);
+bool sp_expand_call(struct sp_maker *m, struct sp_slice call); /* what stands behind {% */
+/* The text of a rule, apart from the document; free() it; NULL: m->err is set. */
+char *sp_expand_apart(struct sp_maker *m, const char *name);
+bool sp_expand_fail(struct sp_maker *m, enum sp_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Cuts the next part off at a `|` outside braces; false at the end. */
+bool sp_slice_part(struct sp_slice *rest, struct sp_slice *part);
+
+bool sp_person_draw(struct sp_maker *m);
+/* Draws a record that is not the person's into the last place of m->record. */
+bool sp_person_stranger(struct sp_maker *m);
+void sp_record_clear(struct sp_cv_record *r);
+
+#endif

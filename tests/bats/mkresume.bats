@@ -1,0 +1,90 @@
+# mkresume: the same CVs for the same numbers, gold spans that are what they say.
+load common
+
+@test "mkresume writes as many documents as asked, each a JSON object" {
+    run -0 pipe 'mkresume -n 7 | python3 -c "
+import json, sys
+docs = [json.loads(l) for l in sys.stdin]
+assert len(docs) == 7, len(docs)
+assert len({d[\"id\"] for d in docs}) == 7
+assert all({\"id\", \"text\", \"spans\", \"education\", \"lang\", \"layout\"} == set(d) for d in docs)"'
+}
+
+@test "mkresume: spans are bytes of the text and agree with the records" {
+    run -0 pipe 'mkresume -n 400 --split all | python3 -c "
+import json, sys
+n = 0
+for line in sys.stdin:
+    d = json.loads(line)
+    raw = d[\"text\"].encode()
+    for start, end, label, records in d[\"spans\"]:
+        piece = raw[start:end].decode()
+        assert piece and piece == piece.strip(\" \r\n\t\"), (d[\"id\"], piece)
+        assert label in (\"institution\", \"degree\", \"year\") and records
+        n += 1
+    for r in d[\"education\"]:
+        for v in r.values():
+            assert v is None or raw[v[\"start\"]:v[\"end\"]].decode() == v[\"text\"]
+assert n > 1000, n"'
+}
+
+@test "mkresume is deterministic, and --skip enters the same series" {
+    pipe 'mkresume -n 20 --seed 5' >"$BATS_TEST_TMPDIR/a"
+    pipe 'LC_ALL=C.UTF-8 mkresume -n 20 --seed 5' | cmp - "$BATS_TEST_TMPDIR/a"
+    pipe 'mkresume -n 5 --seed 5 --skip 15' | cmp - <(tail -n 5 "$BATS_TEST_TMPDIR/a")
+    run ! cmp <(pipe 'mkresume -n 20 --seed 6') "$BATS_TEST_TMPDIR/a"
+}
+
+@test "mkresume: training does not see the lines held out of the lists" {
+    pipe 'mkresume -n 300 --split train' >"$BATS_TEST_TMPDIR/train"
+    pipe 'mkresume -n 300 --split heldout' >"$BATS_TEST_TMPDIR/heldout"
+    run -0 python3 - "$BATS_TEST_TMPDIR" "$TREE/share/corpus/universities.tsv" <<'P'
+import json, sys
+listed = {l.split("\t")[0] for l in open(sys.argv[2], encoding="utf8")}
+seen = {}
+for split in ("train", "heldout"):
+    docs = map(json.loads, open(f"{sys.argv[1]}/{split}", encoding="utf8"))
+    seen[split] = {r["institution"]["text"] for d in docs for r in d["education"]
+                   if r["institution"]} & listed
+assert len(seen["train"]) > 50 and len(seen["heldout"]) > 20, seen
+both = seen["train"] & seen["heldout"]  # a composed name may happen to be a listed one
+assert len(both) <= len(seen["heldout"]) // 10, both
+P
+}
+
+@test "mkresume --layout takes one layout, and names an unknown one" {
+    pipe 'mkresume -n 5 --layout prose' >"$BATS_TEST_TMPDIR/out"
+    [ "$(grep -c '"layout": "prose"' "$BATS_TEST_TMPDIR/out")" = 5 ]
+    run -2 --separate-stderr pipe 'mkresume --layout nonesuch'
+    [ "$stderr" = "mkresume: document 0: no layout 'nonesuch': there is no rule doc.nonesuch" ]
+}
+
+corpus() { # a corpus of one file, on standard input
+    mkdir -p "$BATS_TEST_TMPDIR/c"
+    cat >"$BATS_TEST_TMPDIR/c/x.rules"
+}
+
+@test "mkresume: a mistake in the rules is named with file and line" {
+    printf 'doc.a\n  {open\n' | corpus
+    run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/c"
+    [ "$stderr" = "mkresume: $BATS_TEST_TMPDIR/c/x.rules:2: braces do not match" ]
+    printf '  alone\n' | corpus
+    run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/c"
+    [ "$stderr" = "mkresume: $BATS_TEST_TMPDIR/c/x.rules:1: an alternative before any rule" ]
+}
+
+@test "mkresume: rules without end are stopped" {
+    printf 'region\n  US en\nrecords\n  1*\ncareer\n  0\nlayout\n  a\nnoise\n  1*\ndoc.a\n  {doc.a}\n' | corpus
+    run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/c"
+    [ "$stderr" = "mkresume: document 0: rules nest over 64 deep" ]
+}
+
+@test "mkresume: no corpus, a bad option, an operand, a full disk" {
+    run -66 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/none"
+    [[ $stderr == *"no *.rules files there"* ]]
+    run -2 pipe 'mkresume --split test'
+    run -2 pipe 'mkresume extra'
+    run -74 pipe 'mkresume >/dev/full'
+    run -0 pipe 'mkresume --help'
+    [[ $output == *--split* ]]
+}
