@@ -6,6 +6,7 @@
 #include "../lib/option.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,11 +31,24 @@ static inline int cli_close(const struct sp_program *p, int status) {
     return status;
 }
 
+/* Bytes that pipes at standard input and output are widened to, where it is set (statepipe sh sets
+ * it): a chunk of tensors then fits, and the programs do not take turns at every 64 KiB. */
+#define CLI_PIPE_SIZE "STATEPIPE_PIPE_SIZE"
+
+/* What the kernel refuses stays as it is; descriptors that are no pipes do not mind being asked. */
+static inline void cli_widen_pipes(void) {
+    const char *size = getenv(CLI_PIPE_SIZE);
+    int n = size ? atoi(size) : 0;
+    for (int fd = STDIN_FILENO; n > 0 && fd <= STDOUT_FILENO; fd++)
+        if (fcntl(fd, F_GETPIPE_SZ) < n) (void)fcntl(fd, F_SETPIPE_SZ, n);
+}
+
 /* Parses; answers --help and --version. False: end with *status. */
 static inline bool cli_start(const struct sp_program *p, int argc, char **argv, int *n_operand,
                              int *status) {
     struct sp_error err;
     enum sp_option_action action;
+    cli_widen_pipes();
     if (sp_option_parse(p, argc, argv, n_operand, &action, &err)) {
         *status = cli_fail(p, &err);
         return false;

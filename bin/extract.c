@@ -253,5 +253,5 @@ int main(int argc, char **argv) {
     sp_records_clear(&x.records);
     free(x.tag);
     free(x.p);
-    return cli_close(&program, status);
+    return code ? status : cli_close(&program, status);
 }

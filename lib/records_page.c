@@ -73,7 +73,7 @@ static void open_mark(FILE *out, enum sp_records_format format, const struct mar
     if (format == SP_RECORDS_ANSI)
         fprintf(out, "\033[%sm", colour[m->field]);
     else
-        fprintf(out, "<mark class=\"%s\" title=\"%s of record %zu, p %.2f\">",
+        fprintf(out, "<mark class=\"%s\" title=\"%s of record %zu, p %.3f\">",
                 sp_field_name(m->field), sp_field_name(m->field), m->record, (double)m->p);
 }
 

@@ -91,13 +91,17 @@ static void trim(const char *text, struct sp_span *s, enum sp_field field) {
     for (uint64_t i = s->start; i + 1 < s->end; i++)
         if (text[i] == ']' && text[i + 1] == '(') s->end = i;
     utf8proc_int32_t c;
-    size_t n;
-    while ((n = char_at(text, s->start, s->end, &c)) > 0 &&
-           !keeps_first(text, s->start, s->end, c, n, field))
-        s->start += n;
-    while ((n = char_before(text, s->start, s->end, &c)) > 0 &&
-           !keeps_last(text, s->start, s->end, c, n, field))
-        s->end -= n;
+    uint64_t before;
+    do { /* what is cut at one end may leave the other's parenthesis without its partner */
+        size_t n;
+        before = s->end - s->start;
+        while ((n = char_before(text, s->start, s->end, &c)) > 0 &&
+               !keeps_last(text, s->start, s->end, c, n, field))
+            s->end -= n;
+        while ((n = char_at(text, s->start, s->end, &c)) > 0 &&
+               !keeps_first(text, s->start, s->end, c, n, field))
+            s->start += n;
+    } while (s->end - s->start < before);
 }
 
 /* ---- tags to spans ---- */
@@ -127,6 +131,13 @@ struct scan {
     size_t n_text;
 };
 
+/* "BSc (Hons" with ")" behind it: the tags stopped one character early. */
+static void close_parenthesis(const char *text, uint64_t n_text, struct sp_span *s) {
+    if (s->end < n_text && text[s->end] == ')' && contains(text, s->start, s->end, '(') &&
+        !contains(text, s->start, s->end, ')'))
+        s->end++;
+}
+
 /* The next span; its p is that of its least sure token: tokens of a span are right together or
  * not at all. False at the end. */
 static bool next_span(struct scan *s, struct tag_parts *parts, struct sp_span *out) {
@@ -148,6 +159,7 @@ static bool next_span(struct scan *s, struct tag_parts *parts, struct sp_span *o
         if (out->end > s->n_text) out->end = s->n_text;
         if (out->start >= out->end) continue;
         trim(s->text, out, parts->field);
+        if (out->start < out->end) close_parenthesis(s->text, s->n_text, out);
         if (out->start < out->end && out->end - out->start <= FIELD_BYTES_MAX) return true;
     }
     return false;

@@ -127,7 +127,8 @@ static size_t word_at(const struct plain *t, size_t i, const char *const *word, 
         plain_from(&p, word[w], strlen(word[w]), WORD_MAX);
         if (p.n == 0 || i + p.n > t->n || memcmp(t->c + i, p.c, p.n * sizeof *p.c) != 0) continue;
         bool free_left = runs_on(p.c[0]) || (!is_letter(before(t, i)) && !is_digit(before(t, i)));
-        bool free_right = runs_on(p.c[0]) || p.n > 5 || !is_letter(at(t, i + p.n));
+        bool free_right =
+            runs_on(p.c[0]) || p.n > 5 || (!is_letter(at(t, i + p.n)) && !is_digit(at(t, i + p.n)));
         if (free_left && free_right) return p.n;
     }
     return 0;

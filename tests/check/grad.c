@@ -5,6 +5,7 @@
  * differences of step e along a unit direction are off by the third derivative times e^2 and by the
  * rounding of the loss over e; the step is chosen so that both stay below a thousandth.
  */
+#include "../../lib/model.h"
 #include "../../lib/train.h"
 #include "check.h"
 
@@ -12,6 +13,8 @@
 
 #define TOLERANCE 4e-3
 #define DIRECTIONS 3
+/* Single against double precision, through two to three layers: relative to a tensor's norm. */
+#define GOLDEN_TOLERANCE 1e-5
 
 struct fixture {
     struct sp_config config;
@@ -229,6 +232,59 @@ static void check_states(struct fixture *f, const char *what) {
     free(d);
 }
 
+/* Against PyTorch's autograd in double precision: tests/golden/make_grads.py says what of. */
+static void check_golden(const char *name) {
+    char path[256];
+    struct fixture f = {0};
+    struct sp_model *m;
+    struct sp_safetensors *golden, *vectors;
+    snprintf(path, sizeof path, "tests/golden/%s", name);
+    need(&f, sp_model_open(&m, path, &f.err));
+    snprintf(path, sizeof path, "tests/golden/%s/grads.safetensors", name);
+    need(&f, sp_safetensors_open(&golden, path, &f.err));
+    snprintf(path, sizeof path, "tests/golden/%s/vectors.safetensors", name);
+    need(&f, sp_safetensors_open(&vectors, path, &f.err));
+    const struct sp_config *c = sp_model_config(m);
+    const struct sp_tensor *id = &sp_safetensors_find(vectors, "a.ids")->tensor;
+    const struct sp_tensor *target = &sp_safetensors_find(golden, "target")->tensor;
+    int head = sp_config_head(c, "tag");
+    int64_t cu_seqlens[3] = {0, 40, 65}, n_target = 0;
+    need(&f, sp_backend_cpu_new(&f.be, 2, &f.err));
+    need(&f, sp_param_set_new(&f.set, c, head < 0 ? c->n_head : (uint32_t)head, &f.err));
+    need(&f, sp_train_net_new(&f.net, f.set, f.be, 65, 2, &f.err));
+    f.size = sp_param_set_size(f.set);
+    size_t n_bytes = (size_t)f.size * sizeof(float);
+    f.value = calloc(1, n_bytes);
+    f.grad = calloc(1, n_bytes);
+    need(&f, sp_param_set_load(f.set, m, f.value, &f.err));
+    f.batch = (struct sp_train_batch){
+        .n_seq = 2, .cu_seqlens = cu_seqlens, .id = id->data, .target = target->data};
+    for (int i = 0; i < 65; i++) n_target += f.batch.target[i] >= 0;
+    loss_at(&f, f.value);
+    struct sp_train_result r;
+    need(&f, sp_train_net_gradient(f.net, &f.batch, 1.0f / (float)n_target, &r, &f.err));
+    need(&f, f.be->download(f.be, f.grad, sp_train_net_grads(f.net), n_bytes, &f.err));
+    double expected = *(const float *)sp_safetensors_find(golden, "loss")->tensor.data;
+    double error = fabs(r.loss / (double)r.n_target / expected - 1);
+    check_ok(error < 1e-6, "golden %s: loss %.6f, relative error %.2g", name, expected, error);
+    for (int64_t k = 0; k < f.set->n; k++) {
+        const struct sp_param *p = &f.set->item[k];
+        const struct sp_safetensors_entry *e = sp_safetensors_find(golden, p->name);
+        bool same = e && e->tensor.n_bytes == (size_t)p->n * sizeof(float);
+        error = same ? check_relative_error(f.grad + p->offset, e->tensor.data, p->n) : 1;
+        check_ok(error < GOLDEN_TOLERANCE, "golden %s %s: relative error %.2g", name, p->name,
+                 error);
+    }
+    free(f.value);
+    free(f.grad);
+    sp_train_net_free(f.net);
+    sp_param_set_free(f.set);
+    f.be->free(f.be);
+    sp_safetensors_free(golden);
+    sp_safetensors_free(vectors);
+    sp_model_free(m);
+}
+
 int main(int argc, char **argv) {
     check_start(argc, argv);
     static const struct {
@@ -245,5 +301,8 @@ int main(int argc, char **argv) {
         check_states(&f, model[i].name);
         fixture_free(&f);
     }
+    static const char *const golden[] = {"mamba-odd", "mamba-bias", "falcon-odd", "tiny"};
+    for (size_t i = 0; i < sizeof golden / sizeof golden[0]; i++)
+        if (check_wanted("golden")) check_golden(golden[i]);
     return check_end();
 }

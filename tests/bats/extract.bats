@@ -1,0 +1,162 @@
+load common
+
+setup() {
+    scores="$BATS_TEST_DIRNAME/scores.py"
+    cv='Jane {N-year:2020 – Present}: {B-degree:Ph.D.}, [{B-institution:University of X}](#)
+{N-institution:ETH   Zürich}, {B-degree:M.Sc.} {B-year:2017-20}, {S-degree:BSc}'
+}
+
+@test "jsonl: text, byte spans, years as numbers, null for what is not there" {
+    run -0 pipe "'$scores' '$cv' | extract"
+    run -0 python3 - "$output" <<'END'
+import json, sys
+d = json.loads(sys.argv[1])
+assert d["id"] == "doc0" and len(d["education"]) == 3
+a, b, c = d["education"]
+assert a["institution"]["text"] == "University of X"
+assert a["year"]["text"] == "2020 – Present"
+assert (a["year"]["start"], a["year"]["end"]) == (2020, "present")
+assert a["year"]["span"] == [5, 21]
+assert a["degree"]["span"] == [23, 28] and a["degree"]["text"] == "Ph.D."
+assert b["institution"]["text"] == "ETH Zürich"
+assert c["institution"] == b["institution"] and c["year"] is None
+assert all(0.9 < a[f]["p"] <= 1 for f in a)
+END
+}
+
+@test "delay: the tag of a token is read so many rows later" {
+    run -0 pipe "cmp <('$scores' --delay 5 '$cv' | extract) <('$scores' '$cv' | extract)"
+}
+
+@test "passes: only the last one counts" {
+    run -0 pipe "cmp <('$scores' --passes 3 '$cv' | extract) <('$scores' '$cv' | extract)"
+}
+
+@test "one document's records do not leak into the next" {
+    run -0 pipe "'$scores' '$cv' nothing '{N-degree:BSc}' | extract -o tsv | cut -f 1,3"
+    [ "$output" = $'doc0\tPh.D.\ndoc0\tM.Sc.\ndoc0\tBSc\ndoc2\tBSc' ]
+}
+
+@test "tsv with a header line" {
+    run -0 pipe "'$scores' '{N-institution:A  B} {B-degree:M.A.} {B-year:2011-14}' | extract -o tsv -H"
+    [ "${lines[0]}" = $'id\tinstitution\tdegree\tyear\tstart\tend\tp_institution\tp_degree\tp_year' ]
+    [[ "${lines[1]}" == $'doc0\tA B\tM.A.\t2011-14\t2011\t2014\t0.99'* ]]
+}
+
+@test "csv quotes commas and quotes" {
+    run -0 pipe "'$scores' '{N-institution:U of \"X\", Y}' | extract -o csv"
+    [[ "$output" == 'doc0,"U of ""X"", Y",,,,,0.99'* ]]
+}
+
+@test "html escapes the document and marks the spans" {
+    run -0 pipe "'$scores' '<b>&\"{N-degree:B.A.}</b>' | extract -o html"
+    [[ "$output" == *'&lt;b&gt;&amp;&quot;<mark class="degree"'*'>B.A.</mark>&lt;/b&gt;'* ]]
+    [ "${lines[0]}" = '<!DOCTYPE html>' ]
+    [ "${lines[-1]}" = '</html>' ]
+}
+
+@test "ansi shows control characters instead of sending them to the terminal" {
+    run -0 pipe "'$scores' \$'a\\e[2Jb {N-degree:B.A.}' | extract -o ansi"
+    [[ "$output" == *$'a␛[2Jb \e[1;32mB.A.\e[0m'* ]]
+}
+
+@test "jsonl escapes, and replaces what is not UTF-8" {
+    export TEXT=$'{N-institution:A "q" \\ \xff B}'
+    run -0 pipe "'$scores' \"\$TEXT\" | extract"
+    [[ "$output" == *'"text": "A \"q\" \\ '$'\xef\xbf\xbd'' B"'* ]]
+}
+
+@test "table: years as numbers, a line for documents without records" {
+    run -0 pipe "'$scores' '$cv' nothing | extract -o table"
+    [ "${lines[1]}" = '  2020-present  Ph.D.  University of X' ]
+    [ "${lines[4]}" = 'doc1: no records' ]
+}
+
+@test "msgpack: a stream of records that passes on its documents" {
+    run -0 pipe "'$scores' '$cv' | extract -o msgpack | tr -c '[:print:]' '\n' | grep -c RECORD"
+    [ "$output" = 3 ]
+    run -0 pipe "'$scores' '$cv' | extract -o msgpack | inspect"
+    [[ "$output" == *records* ]]
+}
+
+@test "--min-p leaves out what is less sure" {
+    run -0 pipe "'$scores' '$cv' | extract --min-p 0.99999"
+    [ "$output" = '{"id": "doc0", "education": []}' ]
+}
+
+@test "a class head: classes, best first" {
+    run -0 pipe "'$scores' --type class 'a b' | extract"
+    [ "$output" = '{"id": "doc0", "class": [{"label": "cv", "p": 0.9999}, {"label": "job", "p": 0.0001}]}' ]
+    run -0 pipe "'$scores' --type class 'a b' | extract -o tsv -H"
+    [ "$output" = $'id\tlabel\tp\ndoc0\tcv\t0.9999\ndoc0\tjob\t0.0001' ]
+    run -2 pipe "'$scores' --type class 'a b' | extract -o html"
+    [[ "$output" == "extract: -o html cannot show classes"* ]]
+}
+
+@test "a language model's scores are refused with what to do" {
+    run -65 pipe "'$scores' --type lm 'a b' | extract"
+    [[ "$output" == *"language model head 'lm'"*"head --head NAME"* ]]
+}
+
+@test "a document that failed upstream is dropped; exit 1" {
+    run -1 --separate-stderr pipe "'$scores' --err '$cv' '{N-degree:BSc}' | extract -o tsv | cut -f 1,3"
+    [ "$output" = $'doc1\tBSc' ]
+}
+
+@test "a document longer than --max-doc fails alone, with its name" {
+    run -1 --separate-stderr pipe "'$scores' 'long long long' '{N-degree:BSc}' | extract --max-doc 10"
+    [[ "$output" == '{"id": "doc1"'* ]]
+    [ "${#lines[@]}" = 1 ]
+    [[ "$stderr" == "extract: document 'doc0': its text is longer than 10 bytes"* ]]
+}
+
+@test "a stream cut off: what is complete is written; exit 65" {
+    run -65 --separate-stderr pipe "'$scores' --cut '$cv' | extract -o tsv | wc -l"
+    [ "$output" = 3 ]
+    [[ "$stderr" == *"ends in the middle"* ]]
+}
+
+@test "no stream: empty, text and binary input exit 65 with a hint" {
+    for input in /dev/null "$BATS_TEST_FILENAME" /bin/true; do
+        run -65 --separate-stderr pipe "extract <'$input'"
+        [ -z "$output" ]
+        [[ "$stderr" == "extract: standard input "* ]]
+    done
+}
+
+@test "operands: files one after another, - is standard input, a missing one exits 66" {
+    pipe "'$scores' '{N-degree:BSc}'" >"$BATS_TEST_TMPDIR/a"
+    run -0 pipe "extract -o tsv '$BATS_TEST_TMPDIR/a' - <'$BATS_TEST_TMPDIR/a' | wc -l"
+    [ "$output" = 2 ]
+    run -66 pipe "extract '$BATS_TEST_TMPDIR/none'"
+    [[ "$output" == "extract: cannot open $BATS_TEST_TMPDIR/none: "* ]]
+}
+
+@test "records of a document are written before the next one is waited for" {
+    marker=$BATS_TEST_TMPDIR/late
+    run -65 pipe "{ '$scores' --cut '{N-degree:BSc}'; sleep 1; touch '$marker'; } | extract -o tsv |
+        { read -r line; [ ! -e '$marker' ] && echo \"early: \$line\"; }"
+    [[ "$output" == "early: doc0"*BSc* ]]
+}
+
+@test "a full disk is noticed: exit 74" {
+    run -74 pipe "'$scores' '$cv' | extract >/dev/full"
+    [[ "$output" == "extract: writing standard output: No space left on device" ]]
+    run -74 pipe "'$scores' '$cv' | extract -o msgpack >/dev/full"
+}
+
+@test "a closed pipe ends it quietly" {
+    run -141 --separate-stderr pipe "yes '{N-degree:BSc}' | sed 3000q | tr '\n' '\0' |
+        xargs -0 '$scores' | extract -o html | true"
+    [ -z "$stderr" ]
+}
+
+@test "usage errors exit 2; --help and --version exit 0" {
+    run -2 pipe "extract --nonsense"
+    run -2 pipe "extract -o xml"
+    run -0 pipe "extract --help"
+    [[ "$output" == *"-o, --output"*"Exit status:"* ]]
+    [ "${#lines[@]}" -le 24 ]
+    run -0 pipe "extract --version"
+    [[ "$output" == "extract (statepipe) "* ]]
+}
