@@ -131,7 +131,7 @@ $(BUILD)/cuda.note: | $(PROG)
 	@touch $@
 
 # Completions are made from the programs' own option tables.
-$(BUILD)/completions/%: share/completions/generate $(PROG)
+$(BUILD)/completions/%: $(wildcard share/completions/*) $(PROG)
 	@mkdir -p $(@D)
 	$(call say,GEN,$@)
 	$(Q)share/completions/generate $* $(BUILD)/bin >$@.tmp && mv $@.tmp $@
@@ -199,9 +199,6 @@ INSTALLED = $(bindir)/statepipe $(libdir)/libstatepipe.a $(libdir)/pkgconfig/sta
     $(foreach m,$(MAN_REST),$(mandir)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
 OWN_DIRS = $(libexecdir)/statepipe $(datadir)/statepipe $(datadir)/doc/statepipe
 
-# Man pages of programs get the prefix that keeps `man head` the system's; so do references to them.
-man_rename = sed -E $(foreach p,$(PROG_NAMES),-e 's/^\.(Xr|Dt) $(p) 1/.\1 statepipe-$(p) 1/I')
-
 install: all
 	install -d $(D)$(bindir) $(D)$(libexecdir)/statepipe $(D)$(libdir)/pkgconfig \
 	    $(D)$(includedir) $(D)$(mandir)/man1 $(D)$(mandir)/man5 $(D)$(mandir)/man7 \
@@ -217,7 +214,7 @@ install: all
 	for m in $(MAN1) $(MAN_REST); do \
 	    name=$$(basename $$m); section=$${name##*.}; \
 	    case $$name in statepipe*) ;; *.1) name=statepipe-$$name ;; esac; \
-	    $(man_rename) $$m >$(D)$(mandir)/man$$section/$$name || exit 1; \
+	    install -m 644 $$m $(D)$(mandir)/man$$section/$$name || exit 1; \
 	done
 	install -m 644 $(BUILD)/completions/statepipe.bash $(D)$(word 1,$(COMPLETION_AS))
 	install -m 644 $(BUILD)/completions/_statepipe $(D)$(word 2,$(COMPLETION_AS))

@@ -17,8 +17,8 @@ static struct {
 } opt;
 
 static const struct sp_option options[] = {
-    {SP_OPT_STRING, 'o', "output", "FORMAT", "output format of extract (jsonl; terminal: table)",
-     &opt.format, 0, 0},
+    {SP_OPT_CHOICE, 'o', "output", "jsonl|tsv|csv|table|html|ansi",
+     "output format (jsonl; at a terminal: table)", &opt.format, 0, 0},
     {SP_OPT_FLAG, 'H', "header", NULL, "begin with a line of column names (tsv, csv)", &opt.header,
      0, 0},
     {SP_OPT_STRING, 'm', "model", "DIR", "model directory ($STATEPIPE_MODEL, else the shipped one)",
