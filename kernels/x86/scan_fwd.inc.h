@@ -113,4 +113,5 @@ static void scan_group(const struct sp_scan *a, int64_t seq, int64_t c, int64_t 
 static void scan_fwd(const struct sp_scan *a, int64_t seq, int64_t c0, int64_t c1) {
     const int64_t step = SCAN_GROUP * VEC_LANES;
     for (int64_t c = c0; c < c1; c += step) scan_group(a, seq, c, c1 - c < step ? c1 : c + step);
+    vec_done();
 }

@@ -61,4 +61,5 @@ static void scan_step(const struct sp_scan *a, int64_t seq, int64_t c0, int64_t 
         b.state_out = state_out ? state_out + c * a->d_state : NULL;
         step_channels(a, start, c, &b);
     }
+    vec_done();
 }

@@ -76,6 +76,11 @@ static inline void vec_store_mask(float *p, vec_mask m, vec a) {
 static inline void vec_prefetch(const void *p) {
     _mm_prefetch((const char *)p, _MM_HINT_T0);
 }
+/* The last act of every kernel: code without VEX instructions is slowed down many times by upper
+ * halves left in use, and gcc 12 forgets the instruction where vectors are passed to functions. */
+static inline void vec_done(void) {
+    _mm256_zeroupper();
+}
 /* bfloat16 is the upper half of a float. */
 static inline vec vec_load_bf16(const uint16_t *p) {
     __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));

@@ -75,6 +75,11 @@ static inline void vec_store_mask(float *p, vec_mask m, vec a) {
 static inline void vec_prefetch(const void *p) {
     _mm_prefetch((const char *)p, _MM_HINT_T0);
 }
+/* The last act of every kernel: code without VEX instructions is slowed down many times by upper
+ * halves left in use, and gcc 12 forgets the instruction where vectors are passed to functions. */
+static inline void vec_done(void) {
+    _mm256_zeroupper();
+}
 /* bfloat16 is the upper half of a float. */
 static inline vec vec_load_bf16_first(const uint16_t *p, int64_t n) {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(vec_first(n), p));
