@@ -1,0 +1,79 @@
+/* head: a stream of hidden states in, the scores of one of the model's heads out. */
+#include "../lib/net_scores.h"
+#include "filter.h"
+
+static struct {
+    const char *model, *head, *device, *dtype;
+    int64_t top, jobs;
+    bool score, force;
+    int verbose;
+} opt = {.device = "auto", .dtype = "f32"};
+
+static const struct sp_option options[] = {
+    {SP_OPT_STRING, 'm', "model", "DIR", "the model's directory", &opt.model, 0, 0},
+    {SP_OPT_STRING, 0, "head", "NAME", "the head (the model's default)", &opt.head, 0, 0},
+    {SP_OPT_INT, 0, "top", "K", "language model: the K most probable next tokens", &opt.top, 1,
+     65536},
+    {SP_OPT_FLAG, 0, "score", NULL, "language model: each token's log-probability", &opt.score, 0,
+     0},
+    {SP_OPT_CHOICE, 0, "dtype", "f32|bf16", "type of weights and inputs in products (f32)",
+     &opt.dtype, 0, 0},
+    {SP_OPT_CHOICE, 0, "device", "auto|cpu|cuda|emu", "where to compute (auto)", &opt.device, 0, 0},
+    {SP_OPT_INT, 'j', "jobs", "N", "threads (all cores)", &opt.jobs, 0, 256},
+    {SP_OPT_FLAG, 'f', "force", NULL, "write to a terminal all the same", &opt.force, 0, 0},
+    {SP_OPT_COUNT, 'v', "verbose", NULL, "say on stderr what runs", &opt.verbose, 0, 0},
+    {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
+
+static const struct sp_program program = {
+    .name = "head",
+    .operands = "[FILE...]",
+    .summary = "Applies the final norm and a head of the model to hidden states.",
+    .detail = "Writes raw scores for every token. --score adds loglik, n_scored and perplexity to\n"
+              "each document's DOCEND.",
+    .example = "tokenize cv.txt | embed | mamba-layer | head --head lm --score | inspect",
+    .options = options};
+
+static enum sp_code (*scores_hello)(void *ctx, struct sp_hello *hello, struct sp_record *rec,
+                                    struct sp_error *err);
+
+/* The library's, and what runs once that is known. */
+static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record *rec,
+                             struct sp_error *err) {
+    enum sp_code code = scores_hello(ctx, hello, rec, err);
+    char what[700];
+    sp_scores_describe(ctx, what, sizeof what);
+    if (!code && what[0]) fprintf(stderr, "%s: %s\n", program.name, what);
+    return code;
+}
+
+static void on_error(void *ctx, const struct sp_error *why) {
+    (void)ctx;
+    fprintf(stderr, "%s: %s\n", program.name, why->msg);
+}
+
+int main(int argc, char **argv) {
+    struct sp_error err;
+    int n_operand, status;
+    if (!cli_start(&program, argc, argv, &n_operand, &status)) return status;
+    struct sp_scores_options o = {.model = opt.model,
+                                  .head = opt.head,
+                                  .device = opt.device,
+                                  .n_thread = (int)opt.jobs,
+                                  .dtype = strcmp(opt.dtype, "bf16") == 0 ? SP_BF16 : SP_F32,
+                                  .top = opt.top,
+                                  .score = opt.score};
+    struct sp_filter filter = {.program = program.name, .on_error = on_error};
+    struct sp_scores *scores = NULL;
+    status = 0;
+    enum sp_code code = cli_refuse_terminal(opt.force, &err);
+    if (!code) code = sp_scores_new(&scores, &o, &err);
+    if (!code) {
+        sp_scores_install(scores, &filter);
+        scores_hello = filter.on_hello;
+        if (opt.verbose) filter.on_hello = on_hello;
+        status = filter_files(&filter, n_operand, argv, &code, &err);
+    }
+    if (code) status = cli_fail(&program, &err);
+    sp_scores_free(scores);
+    return cli_close(&program, status);
+}

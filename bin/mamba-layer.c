@@ -1,0 +1,111 @@
+/* mamba-layer: a stream of hidden states in, the same after some or all layers of the model out. */
+#include "../lib/net_stream.h"
+#include "filter.h"
+
+static struct {
+    const char *model, *layers, *load_state, *dump_state, *device, *dtype, *wire;
+    int64_t jobs;
+    bool force;
+    int verbose;
+} opt = {.device = "auto", .dtype = "f32", .wire = "f32"};
+
+static const struct sp_option options[] = {
+    {SP_OPT_STRING, 'm', "model", "DIR", "the model's directory", &opt.model, 0, 0},
+    {SP_OPT_STRING, 'l', "layers", "A-B", "run layers A to B, counted from 0 (all that are left)",
+     &opt.layers, 0, 0},
+    {SP_OPT_STRING, 0, "load-state", "FILE", "start every document from this state",
+     &opt.load_state, 0, 0},
+    {SP_OPT_STRING, 0, "dump-state", "NAME",
+     "write each document's final state: %i its id, %n its number", &opt.dump_state, 0, 0},
+    {SP_OPT_CHOICE, 0, "dtype", "f32|bf16", "type of weights and inputs in products (f32)",
+     &opt.dtype, 0, 0},
+    {SP_OPT_CHOICE, 0, "wire", "f32|bf16", "type of the hidden states that are written (f32)",
+     &opt.wire, 0, 0},
+    {SP_OPT_CHOICE, 0, "device", "auto|cpu|cuda|emu", "where to compute (auto)", &opt.device, 0, 0},
+    {SP_OPT_INT, 'j', "jobs", "N", "threads (all cores)", &opt.jobs, 0, 256},
+    {SP_OPT_FLAG, 'f', "force", NULL, "write to a terminal all the same", &opt.force, 0, 0},
+    {SP_OPT_COUNT, 'v', "verbose", NULL, "say on stderr what runs", &opt.verbose, 0, 0},
+    {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
+
+static const struct sp_program program = {
+    .name = "mamba-layer",
+    .operands = "[FILE...]",
+    .summary = "Runs layers of a Mamba model over a stream of hidden states.",
+    .detail =
+        "A state segment in front of the stream sets the initial state as --load-state does.\n"
+        "With --dump-state and a terminal as output no stream is written.",
+    .example = "tokenize cv.txt | embed | mamba-layer --dump-state cv.state | head | extract",
+    .options = options};
+
+/* "A-B" or "A". */
+static enum sp_code parse_layers(struct sp_layers_options *o, struct sp_error *err) {
+    o->first = o->last = -1;
+    if (!opt.layers) return SP_OK;
+    char *end;
+    errno = 0;
+    o->first = o->last = strtoll(opt.layers, &end, 10);
+    bool ok = end != opt.layers && opt.layers[0] >= '0' && opt.layers[0] <= '9';
+    if (ok && *end == '-') {
+        const char *second = end + 1;
+        o->last = strtoll(second, &end, 10);
+        ok = end != second && *second >= '0' && *second <= '9';
+    }
+    if (ok && *end == 0 && errno == 0 && o->first <= o->last && o->last < INT32_MAX) return SP_OK;
+    return sp_error_set(err, SP_E_USAGE,
+                        "-l '%s': write the first and the last layer, counted from 0, as in 0-11",
+                        opt.layers);
+}
+
+static enum sp_dtype dtype_of(const char *name) {
+    return strcmp(name, "bf16") == 0 ? SP_BF16 : SP_F32;
+}
+
+/* The library's on_hello, and what runs once that is known. */
+static enum sp_code (*layers_hello)(void *ctx, struct sp_hello *hello, struct sp_record *rec,
+                                    struct sp_error *err);
+
+static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record *rec,
+                             struct sp_error *err) {
+    enum sp_code code = layers_hello(ctx, hello, rec, err);
+    char what[700];
+    sp_layers_describe(ctx, what, sizeof what);
+    if (!code && what[0]) {
+        fprintf(stderr, "%s: %s\n", program.name, what);
+        opt.verbose = 0;
+    }
+    return code;
+}
+
+static void on_error(void *ctx, const struct sp_error *why) {
+    (void)ctx;
+    fprintf(stderr, "%s: %s\n", program.name, why->msg);
+}
+
+int main(int argc, char **argv) {
+    struct sp_error err;
+    int n_operand, status;
+    if (!cli_start(&program, argc, argv, &n_operand, &status)) return status;
+    struct sp_layers_options o = {.model = opt.model,
+                                  .device = opt.device,
+                                  .n_thread = (int)opt.jobs,
+                                  .dtype = dtype_of(opt.dtype),
+                                  .wire = dtype_of(opt.wire),
+                                  .load_state = opt.load_state,
+                                  .dump_state = opt.dump_state};
+    struct sp_filter filter = {.program = program.name, .on_error = on_error};
+    struct sp_layers *layers = NULL;
+    status = 0;
+    filter.silent = opt.dump_state && !opt.force && isatty(STDOUT_FILENO);
+    enum sp_code code = parse_layers(&o, &err);
+    if (!code && !filter.silent) code = cli_refuse_terminal(opt.force, &err);
+    if (!code) code = sp_layers_new(&layers, &o, &err);
+    if (!code) {
+        sp_layers_install(layers, &filter);
+        layers_hello = filter.on_hello;
+        if (opt.verbose) filter.on_hello = on_hello;
+        status = filter_files(&filter, n_operand, argv, &code, &err);
+    }
+    if (code) status = cli_fail(&program, &err);
+    sp_layers_free(layers);
+    return cli_close(&program, status);
+}

@@ -1,0 +1,476 @@
+/* Layers over a stream of hidden states: documents, their states, and what is held of them. */
+#include "net_pack.h"
+#include "net_stream.h"
+#include "net_weights.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ID_MAX 4096 /* bytes of a document's id that are kept */
+#define FILE_NAME_MAX 4096
+
+/* A document that is held, being read, or left open. */
+struct document {
+    struct sp_pack_doc pack; /* first: see net_pack.h */
+    struct document *next;   /* in the list of open or of free ones */
+    uint64_t doc;            /* its index in the segment */
+    uint64_t number;         /* and in the run */
+    bool failed;
+    struct sp_hash prefix;
+    uint64_t n_tok;
+    enum sp_origin origin;
+    uint32_t last_id;
+    float *last_hidden; /* (d_model): of the last row written */
+    bool has_last;
+    size_t n_id;
+    char id[ID_MAX];
+};
+
+struct sp_layers {
+    struct sp_layers_options o;
+    struct sp_filter *filter;
+    struct sp_model *model;
+    const struct sp_config *c;
+    struct sp_backend *be;
+    struct sp_net *net;
+    struct sp_state *state;         /* what documents start from, or NULL */
+    struct sp_state_gather arrived; /* STATE records that will replace it */
+    bool in_state;                  /* the segment is one of content: state */
+    struct sp_hello hello;
+    struct sp_pack pack;
+    size_t docs_max, n_doc; /* documents with a state; how many may be held */
+    uint64_t number;
+    bool dumped;
+    struct document *current; /* being read, or NULL */
+    struct document *open, *free;
+    size_t n_open;
+};
+
+static enum sp_code no_memory(struct sp_error *err) {
+    return sp_error_set(err, SP_E_DEVICE, "out of memory for a document");
+}
+
+/* ---- starting ------------------------------------------------------------------------------- */
+
+enum sp_code sp_layers_new(struct sp_layers **l, const struct sp_layers_options *options,
+                           struct sp_error *err) {
+    *l = calloc(1, sizeof **l);
+    if (!*l) return no_memory(err);
+    (*l)->o = *options;
+    return SP_OK;
+}
+
+static void document_free(struct sp_layers *l, struct document *d) {
+    while (d) {
+        struct document *next = d->next;
+        sp_seq_free(l->net, d->pack.seq);
+        free(d->last_hidden);
+        free(d);
+        d = next;
+    }
+}
+
+void sp_layers_free(struct sp_layers *l) {
+    if (!l) return;
+    /* Documents of held records that ended are reachable through those alone. */
+    for (size_t i = 0; i < l->pack.n; i++) {
+        struct sp_held *h = &l->pack.held[i];
+        struct document *d = (struct document *)h->doc;
+        if (h->rec && h->rec->kind == SP_KIND_DOCEND && d != l->current) document_free(l, d);
+    }
+    if (l->current) l->current->next = NULL;
+    document_free(l, l->current);
+    document_free(l, l->open);
+    document_free(l, l->free);
+    sp_pack_clear(&l->pack);
+    sp_state_gather_clear(&l->arrived);
+    sp_state_free(l->state);
+    sp_net_free(l->net);
+    sp_model_free(l->model);
+    if (l->be) l->be->free(l->be);
+    free(l);
+}
+
+/* The state that arrived replaces the one there is. */
+static enum sp_code use_state(struct sp_layers *l, struct sp_state *s, struct sp_error *err) {
+    enum sp_code code = sp_state_check(s, l->model, (uint32_t)l->o.first, (uint32_t)l->o.last, err);
+    if (!code) code = sp_state_check_stream(s, &l->hello, err);
+    if (code) {
+        sp_state_free(s);
+        return code;
+    }
+    sp_state_free(l->state);
+    l->state = s;
+    return SP_OK;
+}
+
+static enum sp_code check_layers(struct sp_layers *l, const struct sp_hello *hello,
+                                 struct sp_error *err) {
+    if (l->o.first < 0 && hello->next_layer >= l->c->n_layer)
+        return sp_error_set(err, SP_E_DATA, "every layer of the model has been run already");
+    if (l->o.first < 0) l->o.first = hello->next_layer;
+    if (l->o.last < 0) l->o.last = l->c->n_layer - 1;
+    if (hello->n_layer != (uint64_t)l->c->n_layer)
+        return sp_error_set(err, SP_E_DATA, "the stream is for a model of %u layers, not %lld",
+                            hello->n_layer, (long long)l->c->n_layer);
+    if (l->o.last >= l->c->n_layer || l->o.first > l->o.last)
+        return sp_error_set(err, SP_E_USAGE, "layers %lld-%lld: the model has layers 0-%lld",
+                            (long long)l->o.first, (long long)l->o.last,
+                            (long long)l->c->n_layer - 1);
+    if (hello->next_layer != (uint64_t)l->o.first)
+        return sp_error_set(err, SP_E_DATA,
+                            "the stream is to go into layer %u next, but this program runs layers "
+                            "%lld-%lld: give -l so that every layer is run once, in order",
+                            hello->next_layer, (long long)l->o.first, (long long)l->o.last);
+    return SP_OK;
+}
+
+static enum sp_code start(struct sp_layers *l, const struct sp_hello *hello, struct sp_error *err) {
+    enum sp_code code = sp_stream_model_open(&l->model, l->o.model, hello, err);
+    if (code) return code;
+    l->c = sp_model_config(l->model);
+    code = check_layers(l, hello, err);
+    if (!code) code = sp_backend_open(&l->be, l->o.device, l->o.n_thread, err);
+    if (code) return code;
+    struct sp_net_options options = {(uint32_t)l->o.first, (uint32_t)l->o.last, l->o.dtype};
+    code = sp_net_new(&l->net, l->model, l->be, &options, err);
+    if (!code)
+        code = sp_pack_new(&l->pack, l->net, l->c->d_model, SP_LAYERS_ROWS_MAX, SP_LAYERS_HELD_MAX,
+                           err);
+    if (code) return code;
+    int64_t per_layer = l->c->d_inner * (l->c->d_state + l->c->d_conv);
+    size_t state_bytes = (size_t)((l->o.last - l->o.first + 1) * per_layer) * sizeof(float);
+    l->docs_max = SP_LAYERS_STATE_BYTES_MAX / state_bytes;
+    if (l->docs_max > SP_LAYERS_DOCS_MAX) l->docs_max = SP_LAYERS_DOCS_MAX;
+    if (l->docs_max < 1) l->docs_max = 1;
+    if (!l->o.load_state) return SP_OK;
+    struct sp_state *s;
+    code = sp_state_read(&s, l->o.load_state, err);
+    if (!code) code = use_state(l, s, err);
+    return code ? sp_error_prefix(err, "%s", l->o.load_state) : SP_OK;
+}
+
+static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record *rec,
+                             struct sp_error *err) {
+    struct sp_layers *l = ctx;
+    (void)rec;
+    l->in_state = hello->content == SP_STATE;
+    if (l->in_state) return SP_OK;
+    l->hello = *hello;
+    enum sp_code code = SP_OK;
+    if (!l->model)
+        code = start(l, hello, err);
+    else if (!(code = sp_stream_model_check(l->model, hello, err)))
+        code = check_layers(l, hello, err);
+    if (code) return code;
+    hello->model = *sp_model_fingerprint(l->model);
+    hello->next_layer = (uint32_t)l->o.last + 1;
+    if (l->arrived.n == 0) return SP_OK;
+    struct sp_state *s;
+    code = sp_state_gather_end(&l->arrived, &s, err);
+    return code ? code : use_state(l, s, err);
+}
+
+/* ---- documents ------------------------------------------------------------------------------ */
+
+static void forget(struct sp_layers *l, struct document *d) {
+    d->next = l->free;
+    l->free = d;
+    l->n_doc--;
+}
+
+static enum sp_code document_new(struct sp_layers *l, struct document **out, struct sp_error *err) {
+    struct document *d = l->free;
+    *out = NULL;
+    if (d) {
+        l->free = d->next;
+    } else {
+        d = calloc(1, sizeof *d);
+        if (d) d->last_hidden = malloc((size_t)l->c->d_model * sizeof(float));
+        enum sp_code code =
+            d && d->last_hidden ? sp_seq_new(l->net, &d->pack.seq, err) : no_memory(err);
+        if (code) {
+            document_free(l, d);
+            return code;
+        }
+    }
+    l->n_doc++;
+    d->next = NULL;
+    d->failed = d->has_last = false;
+    d->prefix = (struct sp_hash){0};
+    d->n_tok = 0;
+    d->origin = SP_ORIGIN_READ;
+    enum sp_code code = l->state ? sp_seq_load(l->net, d->pack.seq, l->state, err)
+                                 : sp_seq_reset(l->net, d->pack.seq, err);
+    if (!code && l->state) {
+        d->prefix = l->state->prefix;
+        d->n_tok = l->state->n_tok;
+        d->origin = l->state->origin;
+        d->has_last = l->state->has_last;
+        d->last_id = l->state->last_id;
+        if (d->has_last)
+            memcpy(d->last_hidden, l->state->last_hidden, (size_t)l->c->d_model * sizeof(float));
+    }
+    if (code)
+        forget(l, d);
+    else
+        *out = d;
+    return code;
+}
+
+/* The document that was left open under this id. */
+static enum sp_code document_continue(struct sp_layers *l, const char *id, size_t n_id,
+                                      struct document **out, struct sp_error *err) {
+    for (struct document **at = &l->open; *at; at = &(*at)->next) {
+        struct document *d = *at;
+        if (d->n_id != n_id || memcmp(d->id, id, n_id) != 0) continue;
+        *at = d->next;
+        d->next = NULL;
+        l->n_open--;
+        *out = d;
+        return SP_OK;
+    }
+    return sp_error_set(err, SP_E_DATA, "it goes on with a document that was not left open");
+}
+
+static enum sp_code document_start(struct sp_layers *l, const struct sp_record *rec,
+                                   struct sp_error *err) {
+    const char *id = "";
+    size_t n_id = 0;
+    bool cont = false;
+    struct document *d = NULL;
+    sp_record_get_str(rec, "id", &id, &n_id);
+    sp_record_get_bool(rec, "cont", &cont);
+    if (n_id > ID_MAX) return sp_error_set(err, SP_E_DATA, "its id has more than %d bytes", ID_MAX);
+    enum sp_code code = cont ? document_continue(l, id, n_id, &d, err) : document_new(l, &d, err);
+    if (code) return code;
+    if (!cont) {
+        d->number = l->number++;
+        d->n_id = n_id;
+        memcpy(d->id, id, n_id);
+    }
+    sp_record_get_u64(rec, "doc", &d->doc);
+    l->current = d;
+    return SP_OK;
+}
+
+static enum sp_code dump(struct sp_layers *l, const struct document *d, struct sp_error *err) {
+    char path[FILE_NAME_MAX];
+    bool varies;
+    enum sp_code code = sp_layers_file_name(path, sizeof path, l->o.dump_state, d->id, d->n_id,
+                                            d->number, &varies, err);
+    if (code) return code;
+    if (l->dumped && !varies)
+        return sp_error_set(err, SP_E_USAGE,
+                            "--dump-state %.200s: a second document would overwrite the first "
+                            "one's state; use %%i (its id) or %%n (its number) in the name",
+                            l->o.dump_state);
+    l->dumped = true;
+    struct sp_state *s;
+    code = sp_state_new(&s, l->model, (uint32_t)l->o.first, (uint32_t)l->o.last, err);
+    if (code) return code;
+    s->tokenizer = l->hello.tokenizer;
+    s->prefix = d->prefix;
+    s->n_tok = d->n_tok;
+    s->origin = d->origin;
+    s->has_last = d->has_last && l->o.last == l->c->n_layer - 1;
+    s->last_id = d->last_id;
+    if (s->has_last) memcpy(s->last_hidden, d->last_hidden, (size_t)l->c->d_model * sizeof(float));
+    code = sp_seq_store(l->net, d->pack.seq, s, err);
+    if (!code) code = sp_state_write(s, path, err);
+    sp_state_free(s);
+    return code;
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+/* What a computed chunk adds to what is known of its document. */
+static enum sp_code account(struct sp_layers *l, struct document *d, const struct sp_held *h,
+                            struct sp_error *err) {
+    struct sp_tensor *ids = sp_record_tensor(h->rec, "ids");
+    if (!sp_weights_finite(h->hidden, SP_F32, (size_t)(h->n * l->c->d_model)))
+        return sp_error_set(err, SP_E_DATA, "layers %lld-%lld give NaN or infinity",
+                            (long long)l->o.first, (long long)l->o.last);
+    d->n_tok += (uint64_t)h->n;
+    if (h->n == 0) return SP_OK;
+    memcpy(d->last_hidden, h->hidden + (h->n - 1) * l->c->d_model,
+           (size_t)l->c->d_model * sizeof(float));
+    d->has_last = ids != NULL;
+    if (ids) sp_state_hash_ids(&d->prefix, ids->data, (size_t)h->n);
+    if (ids) d->last_id = ((const uint32_t *)ids->data)[h->n - 1];
+    return SP_OK;
+}
+
+static enum sp_code finish(struct sp_layers *l, struct sp_held *h, struct sp_writer *w,
+                           struct sp_error *err) {
+    struct document *d = (struct document *)h->doc;
+    enum sp_code code = SP_OK;
+    if (h->rec->kind == SP_KIND_CHUNK) {
+        code = account(l, d, h, err);
+        if (!code && l->o.wire == SP_BF16) code = sp_stream_to_bf16(h->rec, "hidden", err);
+    }
+    if (!code && h->rec->kind == SP_KIND_DOCEND && l->o.dump_state) code = dump(l, d, err);
+    return code || !w ? code : sp_writer_write(w, h->rec, err);
+}
+
+/* A document that goes on keeps its state; any other gives it back. */
+static enum sp_code end_document(struct sp_layers *l, struct document *d,
+                                 const struct sp_record *rec, struct sp_error *err) {
+    const char *status = "";
+    size_t n = 0;
+    sp_record_get_str(rec, "status", &status, &n);
+    if (d->failed || n != 4 || memcmp(status, "open", 4) != 0) {
+        forget(l, d);
+        return SP_OK;
+    }
+    if (l->n_open == SP_LAYERS_OPEN_MAX)
+        return sp_error_set(err, SP_E_USAGE, "more than %d documents are left open",
+                            SP_LAYERS_OPEN_MAX);
+    d->next = l->open;
+    l->open = d;
+    l->n_open++;
+    return SP_OK;
+}
+
+/* Computes and writes everything held, in the order in which it came. */
+static enum sp_code flush(struct sp_layers *l, struct sp_writer *w, struct sp_error *err) {
+    if (l->pack.n == 0) return SP_OK;
+    enum sp_code code = sp_pack_compute(&l->pack, err);
+    for (size_t i = 0; i < l->pack.n && !code; i++) {
+        struct sp_held *h = &l->pack.held[i];
+        struct document *d = (struct document *)h->doc;
+        if (!d->failed) code = finish(l, h, w, err);
+        if (code == SP_E_DATA) {
+            struct sp_error why = *err;
+            d->failed = true;
+            code = sp_filter_fail_doc(l->filter, d->doc, &why, err);
+        }
+        if (!code && h->rec->kind == SP_KIND_DOCEND) code = end_document(l, d, h->rec, err);
+        sp_record_free(h->rec);
+        h->rec = NULL;
+    }
+    if (code) return code;
+    l->pack.n = 0;
+    /* The driver swallows the rest of a document that failed while it was read. */
+    if (l->current && l->current->failed) sp_layers_drop(l, l->current->doc);
+    return SP_OK;
+}
+
+static enum sp_code on_idle(void *ctx, struct sp_writer *w, struct sp_error *err) {
+    return flush(ctx, w, err);
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+static enum sp_code take_state(struct sp_layers *l, struct sp_record *rec, struct sp_writer *w,
+                               struct sp_error *err) {
+    bool is_last;
+    uint32_t layer = 0;
+    enum sp_code code = sp_state_record_layer(rec, &is_last, &layer, err);
+    /* Without -l the first layer is not known yet: the HELLO of hidden states comes later. */
+    bool ours = !is_last && (l->o.first < 0 || layer >= l->o.first) &&
+                (l->o.last < 0 || layer <= l->o.last);
+    if (!code && !ours) {
+        code = w ? sp_writer_write(w, rec, err) : SP_OK;
+        sp_record_free(rec);
+        return code;
+    }
+    for (size_t i = 0; !code && i < l->arrived.n; i++) {
+        bool other_last;
+        uint32_t other = 0;
+        code = sp_state_record_layer(l->arrived.rec[i], &other_last, &other, err);
+        if (!code && other == layer) sp_state_gather_clear(&l->arrived); /* a newer state */
+    }
+    if (!code) return sp_state_gather_add(&l->arrived, rec, err);
+    sp_record_free(rec);
+    return code;
+}
+
+static enum sp_code hold(struct sp_layers *l, struct sp_record *rec, struct sp_error *err) {
+    struct document *d = l->current;
+    struct sp_tensor *hidden = NULL;
+    enum sp_code code = SP_OK;
+    if (rec->kind == SP_KIND_CHUNK) code = sp_stream_hidden(rec, l->c->d_model, &hidden, err);
+    if (!code && rec->kind == SP_KIND_CHUNK && l->o.dump_state && !sp_record_tensor(rec, "ids"))
+        code = sp_error_set(err, SP_E_DATA, "a CHUNK without `ids`, which a state needs");
+    if (code) {
+        sp_record_free(rec);
+        return code;
+    }
+    if (rec->kind == SP_KIND_DOCEND) l->current = NULL;
+    sp_pack_add(&l->pack, rec, &d->pack, hidden ? hidden->data : NULL,
+                hidden ? (int64_t)hidden->dim[0] : 0);
+    return SP_OK;
+}
+
+/* An error of the document stands behind its DOC. */
+static enum sp_code begin(struct sp_layers *l, const struct sp_record *rec, struct sp_writer *w,
+                          struct sp_error *err) {
+    bool cont = false;
+    enum sp_code code = SP_OK;
+    /* What an open document was last told may still be held. */
+    sp_record_get_bool(rec, "cont", &cont);
+    if (cont || l->n_doc >= l->docs_max + l->n_open) code = flush(l, w, err);
+    if (!code) code = document_start(l, rec, err);
+    if (code != SP_E_DATA) return code;
+    struct sp_error why = *err;
+    code = flush(l, w, err);
+    if (!code && w) code = sp_writer_write(w, rec, err);
+    if (!code) *err = why;
+    return code ? code : SP_E_DATA;
+}
+
+static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer *w,
+                              struct sp_error *err) {
+    struct sp_layers *l = ctx;
+    if (rec->kind == SP_KIND_STATE) return take_state(l, rec, w, err);
+    if (rec->kind == SP_KIND_HEAD) {
+        sp_record_free(rec);
+        return sp_error_set(err, SP_E_DATA, "a HEAD in a stream of hidden states");
+    }
+    enum sp_code code = SP_OK;
+    if (rec->kind == SP_KIND_DOC)
+        code = begin(l, rec, w, err);
+    else if (!l->current)
+        code = sp_error_set(err, SP_E_BUG, "a record outside of a document");
+    if (code) {
+        sp_record_free(rec);
+        return code;
+    }
+    code = hold(l, rec, err);
+    if (!code && (l->pack.n_row >= SP_LAYERS_ROWS_MAX || l->pack.n == l->pack.cap))
+        code = flush(l, w, err);
+    return code;
+}
+
+void sp_layers_drop(struct sp_layers *l, uint64_t doc) {
+    if (!l->current || l->current->doc != doc) return;
+    forget(l, l->current);
+    l->current = NULL;
+}
+
+static void on_drop(void *ctx, uint64_t doc) {
+    sp_layers_drop(ctx, doc);
+}
+
+void sp_layers_install(struct sp_layers *l, struct sp_filter *f) {
+    l->filter = f;
+    f->ctx = l;
+    f->in = f->out = SP_HIDDEN;
+    f->takes_states = true;
+    f->on_hello = on_hello;
+    f->on_record = on_record;
+    f->on_idle = on_idle;
+    f->on_drop = on_drop;
+}
+
+void sp_layers_describe(struct sp_layers *l, char *out, size_t size) {
+    char backend[400] = "";
+    if (size > 0) out[0] = 0;
+    if (!l->net) return;
+    l->be->describe(l->be, backend, sizeof backend);
+    snprintf(out, size, "%s, layers %lld-%lld of %lld, products in %s; %s", sp_model_dir(l->model),
+             (long long)l->o.first, (long long)l->o.last, (long long)l->c->n_layer,
+             sp_dtype_name(l->o.dtype), backend);
+}

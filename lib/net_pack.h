@@ -1,0 +1,54 @@
+/* Chunks of several documents, held together and computed in few batches. Internal to net_*.c.
+ * Owns the records it holds until they are taken out.
+ *
+ * Which path a chunk takes (SP_PACK_*) depends on its own number of rows, and which rows share a
+ * batch does not show in any bit: see backend.h.
+ */
+#ifndef SP_NET_PACK_H
+#define SP_NET_PACK_H
+
+#include "net.h"
+
+enum sp_pack_kind { SP_PACK_TILED, SP_PACK_STEP, SP_PACK_ONE, SP_PACK_KINDS };
+
+struct sp_pack_doc;
+struct sp_held {
+    struct sp_record *rec;
+    struct sp_pack_doc *doc; /* whose record it is */
+    float *hidden;           /* of a CHUNK: (n, d_model), replaced by the output; else NULL */
+    int64_t n, done;         /* rows; of them computed */
+};
+/* A document's place in a batch; the filter's own struct begins with it. */
+struct sp_pack_doc {
+    struct sp_seq *seq;
+    uint64_t round; /* of the batch that last looked at it */
+    int64_t slot;   /* its sequence there, -1 when it has to wait */
+};
+
+struct sp_pack {
+    struct sp_net *net;
+    int64_t d_model, rows_max;
+    struct sp_held *held; /* (cap) */
+    size_t n, cap;
+    int64_t n_row; /* held and not computed */
+    uint64_t round;
+    /* One batch. */
+    float *hidden;       /* (rows_max, d_model) */
+    int64_t *cu_seqlens; /* (cap + 1) */
+    struct sp_seq **seq; /* (cap) */
+    struct part {
+        size_t held;
+        int64_t slot, first, n, row; /* rows [first, first + n) of held, at row of the batch */
+    } * part;                        /* (cap) */
+};
+
+enum sp_code sp_pack_new(struct sp_pack *p, struct sp_net *net, int64_t d_model, int64_t rows_max,
+                         size_t held_max, struct sp_error *err);
+void sp_pack_clear(struct sp_pack *p);
+/* There is room: p->n < p->cap. hidden is NULL but for a CHUNK. */
+void sp_pack_add(struct sp_pack *p, struct sp_record *rec, struct sp_pack_doc *doc, float *hidden,
+                 int64_t n_row);
+/* Computes all chunks held. The caller then takes the records out and sets n to 0. */
+enum sp_code sp_pack_compute(struct sp_pack *p, struct sp_error *err);
+
+#endif

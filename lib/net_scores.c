@@ -1,0 +1,420 @@
+/* Heads over a stream. */
+#include "net_scores.h"
+#include "wire.h"
+
+#include <math.h>
+#include <msgpack.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LM_ROWS 64 /* logits of a language model are made for so many rows at a time */
+
+struct sp_scores {
+    struct sp_scores_options o;
+    struct sp_kernels k;
+    struct sp_model *model;
+    const struct sp_config *c;
+    struct sp_backend *be;
+    struct sp_head_net *net;
+    bool head_due; /* HEAD has to be written before anything else */
+    float *logits; /* (LM_ROWS, vocabulary) */
+    float *exps;   /* (vocabulary) */
+    float *rows;   /* (rows_cap, d_model): what predicts a chunk's tokens */
+    int64_t rows_cap;
+    /* --score: the hidden state before the next token, where there is one. */
+    float *before; /* (d_model) */
+    bool has_before;
+    float *start; /* (n_start): every document's, from a state; n_start 0: none */
+    int64_t n_start;
+    double loglik;
+    uint64_t n_scored;
+};
+
+static enum sp_code no_memory(struct sp_error *err) {
+    return sp_error_set(err, SP_E_DEVICE, "out of memory for scores");
+}
+
+/* ---- starting ------------------------------------------------------------------------------- */
+
+enum sp_code sp_scores_new(struct sp_scores **s, const struct sp_scores_options *options,
+                           struct sp_error *err) {
+    *s = calloc(1, sizeof **s);
+    if (!*s) return no_memory(err);
+    (*s)->o = *options;
+    sp_kernels_init(&(*s)->k);
+    return SP_OK;
+}
+
+void sp_scores_free(struct sp_scores *s) {
+    if (!s) return;
+    sp_head_net_free(s->net);
+    if (s->be) s->be->free(s->be);
+    sp_model_free(s->model);
+    free(s->logits);
+    free(s->exps);
+    free(s->rows);
+    free(s->before);
+    free(s->start);
+    free(s);
+}
+
+static enum sp_code check_options(const struct sp_scores *s, struct sp_error *err) {
+    const struct sp_head *head = sp_head_net_head(s->net);
+    int64_t n = sp_head_net_outputs(s->net);
+    if (head->type != SP_HEAD_LM && (s->o.top || s->o.score))
+        return sp_error_set(err, SP_E_USAGE,
+                            "head '%s' is no language model: --top and --score need --head lm",
+                            head->name);
+    if (s->o.top > n)
+        return sp_error_set(err, SP_E_USAGE, "--top %lld: the model has %lld tokens",
+                            (long long)s->o.top, (long long)n);
+    return SP_OK;
+}
+
+static enum sp_code start(struct sp_scores *s, const struct sp_hello *hello, struct sp_error *err) {
+    enum sp_code code = sp_stream_model_open(&s->model, s->o.model, hello, err);
+    if (!code) code = sp_backend_open(&s->be, s->o.device, s->o.n_thread, err);
+    if (code) return code;
+    s->c = sp_model_config(s->model);
+    code = sp_head_net_new(&s->net, s->model, s->be, s->o.head, s->o.dtype, err);
+    if (!code) code = check_options(s, err);
+    if (code) return code;
+    size_t n = (size_t)sp_head_net_outputs(s->net), d = (size_t)s->c->d_model;
+    s->before = malloc(d * sizeof(float));
+    if (sp_head_net_head(s->net)->type == SP_HEAD_LM) {
+        s->logits = malloc(LM_ROWS * n * sizeof(float));
+        s->exps = malloc(n * sizeof(float));
+        if (!s->logits || !s->exps) return no_memory(err);
+    }
+    return s->before ? SP_OK : no_memory(err);
+}
+
+static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record *rec,
+                             struct sp_error *err) {
+    struct sp_scores *s = ctx;
+    (void)rec;
+    if (hello->content == SP_STATE) {
+        s->n_start = 0;
+        return SP_OK;
+    }
+    enum sp_code code =
+        s->model ? sp_stream_model_check(s->model, hello, err) : start(s, hello, err);
+    if (code) return code;
+    if (hello->next_layer != (uint64_t)s->c->n_layer)
+        return sp_error_set(err, SP_E_DATA,
+                            "layer %u of %lld is still to run: is a mamba-layer missing?",
+                            hello->next_layer, (long long)s->c->n_layer);
+    s->head_due = true;
+    return SP_OK;
+}
+
+/* ---- HEAD ----------------------------------------------------------------------------------- */
+
+static enum sp_code set_labels(struct sp_record *rec, const struct sp_head *head,
+                               struct sp_error *err) {
+    msgpack_sbuffer buffer;
+    msgpack_packer packer;
+    msgpack_sbuffer_init(&buffer);
+    msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
+    bool failed = msgpack_pack_array(&packer, head->n_label) != 0;
+    for (uint32_t i = 0; i < head->n_label && !failed; i++) {
+        size_t n = strlen(head->label[i]);
+        failed = msgpack_pack_str(&packer, n) != 0 ||
+                 msgpack_pack_str_body(&packer, head->label[i], n) != 0;
+    }
+    enum sp_code code =
+        failed ? no_memory(err) : sp_record_set_raw(rec, "labels", buffer.data, buffer.size, err);
+    msgpack_sbuffer_destroy(&buffer);
+    return code;
+}
+
+static enum sp_code fill_head(struct sp_scores *s, struct sp_record *rec, struct sp_error *err) {
+    static const char *const types[] = {"lm", "tag", "class"};
+    const struct sp_head *head = sp_head_net_head(s->net);
+    const char *type = types[head->type];
+    enum sp_code code = sp_record_set_str(rec, "name", head->name, strlen(head->name), err);
+    if (!code) code = sp_record_set_str(rec, "type", type, strlen(type), err);
+    if (code || head->type == SP_HEAD_LM) return code;
+    code = sp_record_set_u64(rec, "delay", s->c->delay, err);
+    if (!code) code = set_labels(rec, head, err);
+    const float *transitions = sp_head_net_transitions(s->net);
+    if (code || !transitions) return code;
+    struct sp_tensor t;
+    uint64_t dim[2] = {head->n_label + 2, head->n_label};
+    code = sp_tensor_new(&t, SP_F32, 2, dim, err);
+    if (code) return code;
+    memcpy(t.data, transitions, t.n_bytes);
+    return sp_record_put_tensor(rec, "transitions", &t, err);
+}
+
+static enum sp_code write_head(struct sp_scores *s, struct sp_writer *w, struct sp_error *err) {
+    if (!s->head_due) return SP_OK;
+    s->head_due = false;
+    struct sp_record *rec = sp_record_new(SP_KIND_HEAD);
+    if (!rec) return no_memory(err);
+    enum sp_code code = fill_head(s, rec, err);
+    if (!code) code = sp_writer_write(w, rec, err);
+    sp_record_free(rec);
+    return code;
+}
+
+/* ---- a language model's scores -------------------------------------------------------------- */
+
+double sp_scores_log_sum_exp(const struct sp_kernels *k, const float *x, int64_t n,
+                             float *scratch) {
+    float most = x[0];
+    for (int64_t i = 1; i < n; i++) most = x[i] > most ? x[i] : most;
+    for (int64_t i = 0; i < n; i++) scratch[i] = x[i] - most;
+    k->vexp(scratch, scratch, n);
+    double sum[4] = {0};
+    for (int64_t i = 0; i < n; i++) sum[i % 4] += (double)scratch[i];
+    return (double)most + log(sum[0] + sum[1] + (sum[2] + sum[3]));
+}
+
+/* a comes before b */
+static bool above(const float *x, uint32_t a, uint32_t b) {
+    return x[a] > x[b] || (x[a] == x[b] && a < b);
+}
+
+/* A heap with the last of the best on top: most of n are turned away by one comparison. */
+static void sift(const float *x, uint32_t *heap, int64_t n, int64_t at) {
+    for (;;) {
+        int64_t child = 2 * at + 1;
+        if (child >= n) return;
+        if (child + 1 < n && above(x, heap[child], heap[child + 1])) child++;
+        if (!above(x, heap[at], heap[child])) return;
+        uint32_t held = heap[at];
+        heap[at] = heap[child];
+        heap[child] = held;
+        at = child;
+    }
+}
+
+void sp_scores_top(const float *x, int64_t n, int64_t k, uint32_t *index) {
+    for (int64_t i = 0; i < k; i++) index[i] = (uint32_t)i;
+    for (int64_t i = k / 2 - 1; i >= 0; i--) sift(x, index, k, i);
+    for (int64_t i = k; i < n; i++) {
+        if (!above(x, (uint32_t)i, index[0])) continue;
+        index[0] = (uint32_t)i;
+        sift(x, index, k, 0);
+    }
+    for (int64_t i = k - 1; i > 0; i--) {
+        uint32_t last = index[0];
+        index[0] = index[i];
+        index[i] = last;
+        sift(x, index, i, 0);
+    }
+}
+
+/* Calls each for every row of hidden with the row's logits. step: the path of the whole chunk. */
+static enum sp_code each_row(struct sp_scores *s, const float *hidden, int64_t n, bool step,
+                             void (*each)(struct sp_scores *s, int64_t row, const float *logits,
+                                          void *ctx),
+                             void *ctx, struct sp_error *err) {
+    int64_t width = sp_head_net_outputs(s->net);
+    for (int64_t at = 0; at < n; at += LM_ROWS) {
+        int64_t k = n - at < LM_ROWS ? n - at : LM_ROWS;
+        enum sp_code code =
+            sp_head_net_forward(s->net, hidden + at * s->c->d_model, k, step, s->logits, err);
+        if (code) return code;
+        for (int64_t r = 0; r < k; r++) each(s, at + r, s->logits + r * width, ctx);
+    }
+    return SP_OK;
+}
+
+struct top {
+    uint32_t *id;   /* (n, top) */
+    float *logprob; /* (n, top) */
+};
+
+static void top_row(struct sp_scores *s, int64_t row, const float *logits, void *ctx) {
+    const struct top *t = ctx;
+    int64_t n = sp_head_net_outputs(s->net), k = s->o.top;
+    double total = sp_scores_log_sum_exp(&s->k, logits, n, s->exps);
+    uint32_t *id = t->id + row * k;
+    sp_scores_top(logits, n, k, id);
+    for (int64_t i = 0; i < k; i++)
+        t->logprob[row * k + i] = (float)((double)logits[id[i]] - total);
+}
+
+static enum sp_code add_top(struct sp_scores *s, struct sp_record *rec, const float *hidden,
+                            int64_t n, struct sp_error *err) {
+    struct sp_tensor id = {0}, logprob = {0};
+    uint64_t dim[2] = {(uint64_t)n, (uint64_t)s->o.top};
+    enum sp_code code = sp_tensor_new(&id, SP_U32, 2, dim, err);
+    if (!code) code = sp_tensor_new(&logprob, SP_F32, 2, dim, err);
+    struct top t = {.id = id.data, .logprob = logprob.data};
+    if (!code) code = each_row(s, hidden, n, n < SP_STEP_ROWS, top_row, &t, err);
+    if (!code) code = sp_record_put_tensor(rec, "top_id", &id, err);
+    if (!code) code = sp_record_put_tensor(rec, "top_logprob", &logprob, err);
+    sp_tensor_clear(&id);
+    sp_tensor_clear(&logprob);
+    return code;
+}
+
+struct score {
+    const uint32_t *id; /* the token that row predicts */
+    float *logprob;
+};
+
+static void score_row(struct sp_scores *s, int64_t row, const float *logits, void *ctx) {
+    const struct score *c = ctx;
+    double total = sp_scores_log_sum_exp(&s->k, logits, sp_head_net_outputs(s->net), s->exps);
+    double logprob = (double)logits[c->id[row]] - total;
+    c->logprob[row] = (float)logprob;
+    s->loglik += logprob;
+    s->n_scored++;
+}
+
+/* The row before a chunk predicts its first token, and so on; the first token of a document has
+ * none, unless a state came with its last hidden vector: it gets 0 and is not counted. */
+static enum sp_code add_score(struct sp_scores *s, struct sp_record *rec, const float *hidden,
+                              int64_t n, struct sp_error *err) {
+    struct sp_tensor *ids, logprob;
+    uint64_t dim[1] = {(uint64_t)n};
+    enum sp_code code = sp_record_need_tensor(rec, "ids", SP_U32, 1, dim, &ids, err);
+    if (code || n == 0) return code;
+    const uint32_t *id = ids->data;
+    for (int64_t i = 0; i < n; i++)
+        if (id[i] >= (uint64_t)s->c->vocab_size)
+            return sp_error_set(err, SP_E_DATA, "token id %u is not the model's", id[i]);
+    size_t d = (size_t)s->c->d_model;
+    if (n > s->rows_cap) {
+        free(s->rows);
+        s->rows = malloc((size_t)n * d * sizeof(float));
+        s->rows_cap = s->rows ? n : 0;
+        if (!s->rows) return no_memory(err);
+    }
+    int64_t skip = s->has_before ? 0 : 1;
+    if (s->has_before) memcpy(s->rows, s->before, d * sizeof(float));
+    memcpy(s->rows + (size_t)(1 - skip) * d, hidden, (size_t)(n - 1) * d * sizeof(float));
+    memcpy(s->before, hidden + (size_t)(n - 1) * d, d * sizeof(float));
+    s->has_before = true;
+    code = sp_tensor_new(&logprob, SP_F32, 1, dim, err);
+    if (code) return code;
+    float *out = logprob.data;
+    out[0] = 0;
+    struct score c = {.id = id + skip, .logprob = out + skip};
+    code = each_row(s, s->rows, n - skip, n < SP_STEP_ROWS, score_row, &c, err);
+    if (!code) code = sp_record_put_tensor(rec, "logprob", &logprob, err);
+    sp_tensor_clear(&logprob);
+    return code;
+}
+
+/* ---- records -------------------------------------------------------------------------------- */
+
+static enum sp_code add_scores(struct sp_scores *s, struct sp_record *rec, const float *hidden,
+                               int64_t n, struct sp_error *err) {
+    struct sp_tensor scores;
+    uint64_t dim[2] = {(uint64_t)n, (uint64_t)sp_head_net_outputs(s->net)};
+    enum sp_code code = sp_tensor_new(&scores, SP_F32, 2, dim, err);
+    if (code) {
+        if (sp_head_net_head(s->net)->type == SP_HEAD_LM)
+            sp_error_prefix(err, "all scores of a chunk; use --top or --score");
+        return code;
+    }
+    code = sp_head_net_forward(s->net, hidden, n, n < SP_STEP_ROWS, scores.data, err);
+    if (!code) code = sp_record_put_tensor(rec, "scores", &scores, err);
+    sp_tensor_clear(&scores);
+    return code;
+}
+
+/* Earlier readings of a document that is read more than once have no scores. */
+static enum sp_code take_chunk(struct sp_scores *s, struct sp_record *rec, struct sp_error *err) {
+    struct sp_tensor *hidden;
+    uint64_t pass = 0;
+    sp_record_get_u64(rec, "pass", &pass);
+    enum sp_code code = sp_stream_hidden(rec, s->c->d_model, &hidden, err);
+    if (code) return code;
+    int64_t n = (int64_t)hidden->dim[0];
+    if (pass + 1 >= s->c->passes) {
+        struct sp_tensor view = *hidden;
+        if (s->o.top) code = add_top(s, rec, view.data, n, err);
+        if (!code && s->o.score) code = add_score(s, rec, view.data, n, err);
+        if (!code && !s->o.top && !s->o.score) code = add_scores(s, rec, view.data, n, err);
+    }
+    sp_record_drop_tensor(rec, "hidden");
+    return code;
+}
+
+static enum sp_code take_end(struct sp_scores *s, struct sp_record *rec, struct sp_error *err) {
+    if (!s->o.score) return SP_OK;
+    enum sp_code code = sp_record_set_f64(rec, "loglik", s->loglik, err);
+    if (!code) code = sp_record_set_u64(rec, "n_scored", s->n_scored, err);
+    if (code || s->n_scored == 0) return code;
+    return sp_record_set_f64(rec, "perplexity", exp(-s->loglik / (double)s->n_scored), err);
+}
+
+/* A state's last hidden vector predicts the first token of every document behind it. The model may
+ * not be open yet: its width is checked when a document begins. */
+static enum sp_code take_state(struct sp_scores *s, struct sp_record *rec, struct sp_error *err) {
+    bool is_last;
+    uint32_t layer;
+    struct sp_tensor *hidden;
+    uint64_t any[1] = {0};
+    enum sp_code code = sp_state_record_layer(rec, &is_last, &layer, err);
+    if (code || !is_last || !s->o.score) return code;
+    code = sp_wire_check_seal(rec, err);
+    if (!code) code = sp_record_need_tensor(rec, "hidden", SP_F32, 1, any, &hidden, err);
+    if (code) return code;
+    free(s->start);
+    s->start = malloc(hidden->n_bytes + 1);
+    if (!s->start) return no_memory(err);
+    memcpy(s->start, hidden->data, hidden->n_bytes);
+    s->n_start = (int64_t)hidden->dim[0];
+    return SP_OK;
+}
+
+static enum sp_code begin_document(struct sp_scores *s, struct sp_error *err) {
+    if (s->n_start != 0 && s->n_start != s->c->d_model)
+        return sp_error_set(err, SP_E_DATA, "the state in front of it is of another model");
+    s->has_before = s->n_start != 0;
+    if (s->has_before) memcpy(s->before, s->start, (size_t)s->c->d_model * sizeof(float));
+    s->loglik = 0;
+    s->n_scored = 0;
+    return SP_OK;
+}
+
+static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer *w,
+                              struct sp_error *err) {
+    struct sp_scores *s = ctx;
+    enum sp_code code = write_head(s, w, err);
+    if (!code && rec->kind == SP_KIND_DOC) {
+        struct sp_error why;
+        enum sp_code failed = begin_document(s, &why);
+        code = sp_writer_write(w, rec, err); /* an error stands behind its DOC */
+        if (!code && failed) *err = why;
+        sp_record_free(rec);
+        return code ? code : failed;
+    }
+    if (!code && rec->kind == SP_KIND_CHUNK) code = take_chunk(s, rec, err);
+    if (!code && rec->kind == SP_KIND_DOCEND) code = take_end(s, rec, err);
+    if (!code && rec->kind == SP_KIND_STATE) code = take_state(s, rec, err);
+    if (!code) code = sp_writer_write(w, rec, err);
+    sp_record_free(rec);
+    return code;
+}
+
+static enum sp_code on_idle(void *ctx, struct sp_writer *w, struct sp_error *err) {
+    return write_head(ctx, w, err);
+}
+
+void sp_scores_install(struct sp_scores *s, struct sp_filter *f) {
+    f->ctx = s;
+    f->in = SP_HIDDEN;
+    f->out = SP_SCORES;
+    f->takes_states = true;
+    f->on_hello = on_hello;
+    f->on_record = on_record;
+    f->on_idle = on_idle;
+}
+
+void sp_scores_describe(struct sp_scores *s, char *out, size_t size) {
+    char backend[400] = "";
+    if (size > 0) out[0] = 0;
+    if (!s->net) return;
+    s->be->describe(s->be, backend, sizeof backend);
+    snprintf(out, size, "%s, head '%s', products in %s; %s", sp_model_dir(s->model),
+             sp_head_net_head(s->net)->name, sp_dtype_name(s->o.dtype), backend);
+}

@@ -1,0 +1,37 @@
+/* A head of the model over a stream of hidden states: what bin/head.c runs.
+ *
+ * struct sp_scores owns the model, the backend, the head and its buffers. Scores of tag and class
+ * heads are raw (before any softmax), one row per token; a class head's answer for a document is
+ * its last row. Scores of a language model are raw too; `top_logprob` and `logprob` are natural
+ * logarithms of probabilities.
+ */
+#ifndef SP_NET_SCORES_H
+#define SP_NET_SCORES_H
+
+#include "net_stream.h"
+
+struct sp_scores_options {
+    const char *model;   /* -m, or NULL */
+    const char *head;    /* --head, or NULL: the model's default */
+    const char *device;  /* "auto", ... */
+    int n_thread;        /* 0: all cores */
+    enum sp_dtype dtype; /* of products */
+    int64_t top;         /* language models: the most probable next tokens instead of all; or 0 */
+    bool score;          /* language models: the probability of each token given those before it */
+};
+
+struct sp_scores;
+enum sp_code sp_scores_new(struct sp_scores **s, const struct sp_scores_options *options,
+                           struct sp_error *err);
+void sp_scores_free(struct sp_scores *s);
+/* The callbacks of a filter whose ctx is the sp_scores. */
+void sp_scores_install(struct sp_scores *s, struct sp_filter *f);
+/* What runs; "" before the first HELLO. */
+void sp_scores_describe(struct sp_scores *s, char *out, size_t size);
+
+/* Logarithm of the sum of exp(x): n values, any finite ones. scratch (n). */
+double sp_scores_log_sum_exp(const struct sp_kernels *k, const float *x, int64_t n, float *scratch);
+/* Indices of the k largest of n values, largest first, equal ones by index; k <= n. */
+void sp_scores_top(const float *x, int64_t n, int64_t k, uint32_t *index);
+
+#endif
