@@ -53,6 +53,9 @@ enum sp_wire_scan sp_wire_item(const uint8_t *p, size_t n, struct sp_wire_item *
 enum sp_wire_scan sp_wire_skip(const uint8_t *p, size_t n, size_t max, size_t *used,
                                const char **why);
 
+/* Exactly one value, fit for a record's map. */
+bool sp_wire_is_field_value(const uint8_t *p, size_t n);
+
 /* The pairs of a map that the scanner has accepted. */
 struct sp_wire_fields {
     const uint8_t *next, *end;

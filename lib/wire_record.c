@@ -243,9 +243,7 @@ static bool pack_with(msgpack_packer *pk, const struct sp_record *rec, const cha
 
 enum sp_code sp_record_set_raw(struct sp_record *rec, const char *key, const void *msgpack,
                                size_t n, struct sp_error *err) {
-    size_t used;
-    const char *why;
-    if (sp_wire_skip(msgpack, n, SP_WIRE_HEAD_MAX, &used, &why) != SP_WIRE_COMPLETE || used != n)
+    if (!sp_wire_is_field_value(msgpack, n))
         return sp_error_set(err, SP_E_DATA,
                             "'%s' of a %s record is not one msgpack value of at most %zu bytes",
                             key, rec->kind_name, SP_WIRE_HEAD_MAX);

@@ -56,13 +56,15 @@ static enum sp_wire_scan bad(const char **why, const char *reason) {
     return SP_WIRE_BAD;
 }
 
-enum sp_wire_scan sp_wire_skip(const uint8_t *p, size_t n, size_t max, size_t *used,
-                               const char **why) {
-    uint64_t left[SP_WIRE_DEPTH_MAX + 1] = {1}; /* values still to come at each depth */
-    size_t depth = 0, at = 0;
+/* base: the levels that the value itself lies in. */
+static enum sp_wire_scan skip_below(size_t base, const uint8_t *p, size_t n, size_t max,
+                                    size_t *used, const char **why) {
+    uint64_t left[SP_WIRE_DEPTH_MAX + 1]; /* values still to come at each depth */
+    size_t depth = base, at = 0;
+    left[base] = 1;
     for (;;) {
         while (left[depth] == 0) {
-            if (depth == 0) {
+            if (depth == base) {
                 *used = at;
                 return SP_WIRE_COMPLETE;
             }
@@ -84,6 +86,19 @@ enum sp_wire_scan sp_wire_skip(const uint8_t *p, size_t n, size_t max, size_t *u
         if (depth == SP_WIRE_DEPTH_MAX) return bad(why, "is nested too deeply");
         left[++depth] = values;
     }
+}
+
+enum sp_wire_scan sp_wire_skip(const uint8_t *p, size_t n, size_t max, size_t *used,
+                               const char **why) {
+    return skip_below(0, p, n, max, used, why);
+}
+
+bool sp_wire_is_field_value(const uint8_t *p, size_t n) {
+    enum { LEVELS_ABOVE = 2 }; /* the head's array, its map */
+    size_t used;
+    const char *why;
+    return skip_below(LEVELS_ABOVE, p, n, SP_WIRE_HEAD_MAX, &used, &why) == SP_WIRE_COMPLETE &&
+           used == n;
 }
 
 bool sp_wire_fields_start(struct sp_wire_fields *it, const uint8_t *map, size_t n) {

@@ -63,6 +63,11 @@ static struct sp_record *chunk(uint64_t rows, uint64_t d) {
     return rec;
 }
 
+static void send_record(struct sp_writer *w, struct sp_record *rec) {
+    must(sp_writer_write(w, rec, &err));
+    sp_record_free(rec);
+}
+
 static bool same_record(const struct sp_record *a, const struct sp_record *b) {
     bool same = a->kind == b->kind && strcmp(a->kind_name, b->kind_name) == 0 &&
                 a->map_bytes == b->map_bytes && memcmp(a->map, b->map, a->map_bytes) == 0 &&
@@ -116,7 +121,49 @@ static void check_round_trip(void) {
     close(fd);
 }
 
+/* The worked example of man 5 statepipe-stream: the suite of the stream compares its bytes. */
+static void write_example(void) {
+    static const uint32_t ids[2] = {72, 105};
+    static const uint64_t span[2][2] = {{0, 1}, {1, 2}};
+    struct sp_writer *w;
+    struct sp_tensor t;
+    must(sp_writer_new(&w, STDOUT_FILENO, "standard output", &err));
+    struct sp_record *rec = sp_record_new(SP_KIND_HELLO);
+    struct sp_hello hello = {
+        .major = 1, .minor = 0, .content = SP_TOKENS, .program = "tokenize", .model_dir = ""};
+    must(sp_hello_store(&hello, rec, &err));
+    send_record(w, rec);
+    rec = sp_record_new(SP_KIND_DOC);
+    must(sp_record_set_str(rec, "id", "a.txt", 5, &err));
+    must(sp_record_set_u64(rec, "doc", 0, &err));
+    send_record(w, rec);
+    rec = numbers(SP_KIND_TEXT, "doc", 0, "off", 0);
+    must(sp_tensor_new(&t, SP_U8, 1, (uint64_t[]){2}, &err));
+    memcpy(t.data, "Hi", 2);
+    must(sp_record_put_tensor(rec, "text", &t, &err));
+    send_record(w, rec);
+    rec = numbers(SP_KIND_CHUNK, "doc", 0, "pos", 0);
+    must(sp_record_set_u64(rec, "pass", 0, &err));
+    must(sp_record_set_bool(rec, "last", true, &err));
+    must(sp_tensor_new(&t, SP_U32, 1, (uint64_t[]){2}, &err));
+    memcpy(t.data, ids, sizeof ids);
+    must(sp_record_put_tensor(rec, "ids", &t, &err));
+    must(sp_tensor_new(&t, SP_U64, 2, (uint64_t[]){2, 2}, &err));
+    memcpy(t.data, span, sizeof span);
+    must(sp_record_put_tensor(rec, "span", &t, &err));
+    send_record(w, rec);
+    rec = numbers(SP_KIND_DOCEND, "doc", 0, "n_tok", 2);
+    must(sp_record_set_str(rec, "status", "ok", 2, &err));
+    send_record(w, rec);
+    rec = numbers(SP_KIND_END, "docs", 1, "errors", 0);
+    must(sp_record_set_u64(rec, "open", 0, &err));
+    send_record(w, rec);
+    must(sp_writer_flush(w, &err));
+    sp_writer_free(w);
+}
+
 int main(int argc, char **argv) {
+    if (argc == 2 && strcmp(argv[1], "--example") == 0) return write_example(), 0;
     check_start(argc, argv);
     if (check_wanted("round_trip")) check_round_trip();
     return check_end();

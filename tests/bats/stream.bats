@@ -1,0 +1,94 @@
+# The stream's man page is right: its example is what the library writes, its reader reads it.
+load common
+
+page=$BATS_TEST_DIRNAME/../../man/statepipe-stream.5
+example() { "$STATEPIPE_BUILD/check/wire" --example; }
+seeds=$BATS_TEST_DIRNAME/../fuzz/seeds/stream
+
+# The literal block behind a mark.
+block() { sed -n "/^\.\\\\\" $1 begin/,/^\.\\\\\" $1 end/p" "$page" | sed '/^\./d'; }
+
+# Runs the man page's reader on standard input.
+reader() {
+    block reader >"$BATS_TEST_TMPDIR/reader.py"
+    python3 "$BATS_TEST_TMPDIR/reader.py"
+}
+
+@test "the worked example is what the library writes, byte by byte" {
+    block example | sed 's/#.*//' | tr -d ' \n' >"$BATS_TEST_TMPDIR/page"
+    example | od -An -v -tx1 | tr -d ' \n' >"$BATS_TEST_TMPDIR/library"
+    [ -s "$BATS_TEST_TMPDIR/page" ]
+    cmp "$BATS_TEST_TMPDIR/page" "$BATS_TEST_TMPDIR/library"
+    example | wc -c | grep -qx "$(sed -n 's/.*: \([0-9]*\) bytes\.$/\1/p' "$page")"
+}
+
+@test "the example is what inspect shows" {
+    run -0 pipe "'$STATEPIPE_BUILD/check/wire' --example | inspect -n 4"
+    [ "${lines[1]}" = '       140  DOC id="a.txt" doc=0' ]
+    [ "${lines[3]}" = '    text u8 (2) "Hi"' ]
+    [ "${lines[6]}" = '        72 105' ]
+    [ "${lines[8]}" = '        0 1 1 2' ]
+    [ "${#lines[@]}" = 11 ]
+}
+
+@test "the man page's reader reads the example" {
+    command -v python3 >/dev/null || skip "no python3"
+    example | reader >"$BATS_TEST_TMPDIR/out"
+    diff - "$BATS_TEST_TMPDIR/out" <<'END'
+statepipe {'version': [1, 0], 'content': 'tokens', 'program': 'tokenize', 'model_dir': '', 'model': b'\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00', 'tokenizer': b'\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00', 'next_layer': 0, 'n_layer': 0} {}
+DOC {'id': 'a.txt', 'doc': 0} {}
+TEXT {'doc': 0, 'off': 0} {'text': ((2,), (72, 105))}
+CHUNK {'doc': 0, 'pos': 0, 'pass': 0, 'last': True} {'ids': ((2,), (72, 105)), 'span': ((2, 2), (0, 1, 1, 2))}
+DOCEND {'doc': 0, 'n_tok': 2, 'status': 'ok'} {}
+END {'docs': 1, 'errors': 0, 'open': 0} {}
+END
+}
+
+@test "the man page's reader sees the records that inspect sees" {
+    command -v python3 >/dev/null || skip "no python3"
+    for file in "$seeds"/{empty,one,three}; do
+        reader <"$file" | cut -d' ' -f1 >"$BATS_TEST_TMPDIR/reader"
+        pipe "inspect --json '$file'" | sed 's/.*"kind":"\([^"]*\)".*/\1/' \
+            >"$BATS_TEST_TMPDIR/inspect" || true
+        [ -s "$BATS_TEST_TMPDIR/reader" ]
+        diff "$BATS_TEST_TMPDIR/reader" "$BATS_TEST_TMPDIR/inspect"
+    done
+}
+
+@test "the man page's reader is about 20 lines" {
+    [ "$(block reader | grep -c .)" -le 25 ]
+}
+
+@test "cat of two streams is a stream" {
+    cat "$seeds/one" "$seeds/empty" "$seeds/one" >"$BATS_TEST_TMPDIR/joined"
+    run -0 pipe "inspect '$BATS_TEST_TMPDIR/joined'"
+    [ "$(grep -c ' END ' <<<"$output")" = 3 ]
+}
+
+@test "every cut of a stream is refused with status 65, but at the end of a segment" {
+    cat "$seeds/empty" "$seeds/one" >"$BATS_TEST_TMPDIR/whole"
+    size=$(stat -c %s "$BATS_TEST_TMPDIR/whole") end=$(stat -c %s "$seeds/empty")
+    for ((n = 0; n < size; n += 7)); do
+        [ $n = "$end" ] && continue
+        head -c $n "$BATS_TEST_TMPDIR/whole" >"$BATS_TEST_TMPDIR/cut"
+        run -65 pipe "inspect '$BATS_TEST_TMPDIR/cut' >/dev/null"
+        [[ $output == *"upstream program"* ]]
+    done
+    head -c "$end" "$BATS_TEST_TMPDIR/whole" >"$BATS_TEST_TMPDIR/cut"
+    run -0 pipe "inspect '$BATS_TEST_TMPDIR/cut'"
+}
+
+@test "foreign input is refused at once, and named" {
+    refused() { # what the message says; the bytes on standard input
+        cat >"$BATS_TEST_TMPDIR/foreign"
+        run -65 pipe "inspect '$BATS_TEST_TMPDIR/foreign'"
+        [[ $output == *"is not a statepipe stream: it looks like $1"* ]]
+    }
+    echo 'Jane Doe' | refused 'text: run `tokenize` first'
+    echo 'Jane Doe' | gzip | refused 'gzip data'
+    printf '%%PDF-1.4' | refused 'a PDF: run pdftotext first'
+    printf '\x82\xa1a\x01' | refused 'msgpack, but not of statepipe'
+    head -c 100 /bin/ls | refused 'a program'
+    printf '\xff\xfeJ\0' | refused 'UTF-16 text'
+    printf '\x01\x02\xff' | refused 'binary data'
+}
