@@ -189,7 +189,6 @@ MAN1 := $(wildcard man/*.1)
 MAN_REST := $(wildcard man/*.5 man/*.7)
 PROG_NAMES := $(filter-out statepipe,$(PROG_SRC:bin/%.c=%))
 MAN1_AS = $(if $(filter statepipe%,$(notdir $(1))),$(notdir $(1)),statepipe-$(notdir $(1)))
-SHARE_DATA := $(wildcard share/model/* share/corpus/* share/samples/*)
 COMPLETION_AS := $(datadir)/bash-completion/completions/statepipe \
                  $(datadir)/zsh/site-functions/_statepipe \
                  $(datadir)/fish/vendor_completions.d/statepipe.fish
@@ -220,8 +219,8 @@ install: all
 	install -m 644 $(BUILD)/completions/_statepipe $(D)$(word 2,$(COMPLETION_AS))
 	install -m 644 $(BUILD)/completions/statepipe.fish $(D)$(word 3,$(COMPLETION_AS))
 	install -m 644 share/magic $(D)$(datadir)/statepipe
-	cd share && find model corpus samples -type f -exec install -D -m 644 {} \
-	    $(D)$(datadir)/statepipe/{} \;
+	cd share && find $(notdir $(wildcard share/model share/corpus share/samples)) -type f \
+	    -exec install -D -m 644 {} $(D)$(datadir)/statepipe/{} \;
 	install -m 644 README.md LICENSE $(D)$(datadir)/doc/statepipe
 
 # Folders that others may use too are only removed where nothing is left in them.
@@ -229,7 +228,7 @@ uninstall:
 	rm -f $(addprefix $(D),$(INSTALLED))
 	rm -rf $(addprefix $(D),$(OWN_DIRS))
 	case "$(D)$(PREFIX)" in /usr|/usr/local) exit 0 ;; esac; \
-	for d in $(sort $(dir $(INSTALLED) $(OWN_DIRS))); do \
+	for d in $(sort $(dir $(INSTALLED) $(OWN_DIRS)) $(addprefix $(mandir)/,man1 man5 man7)); do \
 	    while [ "$${d%/}" != "$(PREFIX)" ] && [ -n "$${d%/}" ]; do \
 	        rmdir "$(D)$$d" 2>/dev/null || break; d=$$(dirname "$$d"); \
 	    done; \
