@@ -291,7 +291,8 @@ static enum sp_code cpu_scan_fwd(struct sp_backend *be, const struct sp_scan *a,
     (void)err;
     struct sp_cpu *cpu = sp_cpu_of(be);
     struct kernel_job j = {.k = &cpu->k, .scan = a, .d_inner = a->d_inner, .step = step};
-    j.channels = sp_cpu_channels(a->d_inner, a->cu_seqlens[a->n_seq] * a->d_inner * a->d_state);
+    int64_t n_tok = a->cu_seqlens[a->n_seq] - a->cu_seqlens[0];
+    j.channels = sp_cpu_channels(a->d_inner, n_tok * a->d_inner * a->d_state);
     j.n_block = (a->d_inner + j.channels - 1) / j.channels;
     sp_pool_run(cpu->pool, a->n_seq * j.n_block, scan_item, &j);
     return SP_OK;

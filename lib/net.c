@@ -310,13 +310,13 @@ static enum sp_code convolve(struct sp_net *net, const struct layer *l,
     return net->be->conv_fwd(net->be, &a, err);
 }
 
-/* y replaces x. Every sequence of one token: the kernel without a transposition. */
+/* y replaces x. Sequences of one token in a decode batch go to the kernel for that, each run of
+ * others to the general one: which of them a row meets must not depend on its neighbours. */
 static enum sp_code scan(struct sp_net *net, const struct layer *l, const struct sp_batch *batch,
                          struct sp_error *err) {
     const struct sp_config *c = net->c;
-    const int64_t n_row = batch->cu_seqlens[batch->n_seq];
-    struct sp_scan a = {.n_seq = batch->n_seq, .d_inner = c->d_inner, .d_state = c->d_state};
-    a.cu_seqlens = batch->cu_seqlens;
+    const int64_t *cu = batch->cu_seqlens;
+    struct sp_scan a = {.d_inner = c->d_inner, .d_state = c->d_state};
     a.x = a.y = net->x;
     a.dt = net->dt;
     a.z = net->xz + c->d_inner;
@@ -328,9 +328,18 @@ static enum sp_code scan(struct sp_net *net, const struct layer *l, const struct
     a.A = l->A;
     a.D = l->D;
     a.dt_bias = l->dt_bias;
-    a.state_in = (const float *const *)net->ssm_state;
-    a.state_out = net->ssm_state;
-    return net->be->scan_fwd(net->be, &a, batch->step && n_row == batch->n_seq, err);
+    enum sp_code code = SP_OK;
+    for (int64_t s = 0, end; s < batch->n_seq && !code; s = end) {
+        bool one = batch->step && cu[s + 1] - cu[s] == 1;
+        for (end = s + 1; end < batch->n_seq; end++)
+            if ((batch->step && cu[end + 1] - cu[end] == 1) != one) break;
+        a.n_seq = end - s;
+        a.cu_seqlens = cu + s;
+        a.state_in = (const float *const *)net->ssm_state + s;
+        a.state_out = net->ssm_state + s;
+        code = net->be->scan_fwd(net->be, &a, one, err);
+    }
+    return code;
 }
 
 static enum sp_code run_layer(struct sp_net *net, const struct layer *l,
