@@ -1,0 +1,210 @@
+/* A line of labelled JSON as a DOC record. */
+#include "token_jsonl.h"
+#include "json.h"
+
+#include <inttypes.h>
+#include <msgpack.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VALUE_DEPTH_MAX 6 /* of spans and slots: the stream allows 8 in a record */
+
+/* One line on its way. */
+struct line {
+    const struct sp_json *j;
+    const char *text;
+    size_t n_text;
+    bool code_points;
+    /* Where the last span's place was found: most spans come in order. */
+    size_t at_char, at_byte;
+    struct sp_error *err;
+};
+
+static enum sp_code bad(const struct line *l, const char *what) {
+    return sp_error_set(l->err, SP_E_DATA, "%s", what);
+}
+
+/* ---- JSON to msgpack --------------------------------------------------------------------------
+ */
+
+/* A string, unescaped. */
+static bool pack_string(msgpack_packer *pk, const struct sp_json *j, sp_json_node v) {
+    size_t n_raw = 0;
+    if (!sp_json_raw(j, v, &n_raw)) return false;
+    char *s = malloc(n_raw + 1);
+    if (!s) return false;
+    size_t n = (size_t)sp_json_string(j, v, s);
+    bool ok = msgpack_pack_str(pk, n) == 0 && msgpack_pack_str_body(pk, s, n) == 0;
+    free(s);
+    return ok;
+}
+
+static bool pack_scalar(msgpack_packer *pk, const struct sp_json *j, sp_json_node v) {
+    switch (sp_json_type(j, v)) {
+    case SP_JSON_BOOL:
+        return (sp_json_bool(j, v, false) ? msgpack_pack_true(pk) : msgpack_pack_false(pk)) == 0;
+    case SP_JSON_STRING: return pack_string(pk, j, v);
+    case SP_JSON_NUMBER:
+        if (sp_json_int(j, v, 0) == sp_json_int(j, v, 1))
+            return msgpack_pack_int64(pk, sp_json_int(j, v, 0)) == 0;
+        return msgpack_pack_double(pk, sp_json_number(j, v, 0)) == 0;
+    default: return msgpack_pack_nil(pk) == 0;
+    }
+}
+
+static bool is_container(const struct sp_json *j, sp_json_node v) {
+    return sp_json_type(j, v) == SP_JSON_ARRAY || sp_json_type(j, v) == SP_JSON_OBJECT;
+}
+
+static bool pack_head(msgpack_packer *pk, const struct sp_json *j, sp_json_node v) {
+    size_t n = sp_json_count(j, v);
+    if (sp_json_type(j, v) == SP_JSON_ARRAY) return msgpack_pack_array(pk, n) == 0;
+    return msgpack_pack_map(pk, n) == 0;
+}
+
+/* Any value, with a stack of the siblings still to come. */
+static enum sp_code pack_value(const struct line *l, msgpack_packer *pk, sp_json_node root) {
+    const struct sp_json *j = l->j;
+    sp_json_node next[VALUE_DEPTH_MAX] = {root};
+    size_t depth = 1;
+    while (depth > 0) {
+        sp_json_node v = next[depth - 1];
+        if (v < 0) {
+            depth--;
+            continue;
+        }
+        next[depth - 1] = v == root ? -1 : sp_json_next(j, v);
+        bool ok = v == root || sp_json_key(j, v) < 0 || pack_string(pk, j, sp_json_key(j, v));
+        if (is_container(j, v)) {
+            if (depth == VALUE_DEPTH_MAX) return bad(l, "nested too deep");
+            ok = ok && pack_head(pk, j, v);
+            next[depth++] = sp_json_first(j, v);
+        } else {
+            ok = ok && pack_scalar(pk, j, v);
+        }
+        if (!ok) return sp_error_set(l->err, SP_E_DEVICE, "out of memory");
+    }
+    return SP_OK;
+}
+
+/* ---- spans ------------------------------------------------------------------------------------
+ */
+
+/* A place in the text in bytes; false: outside of it. */
+static bool place(struct line *l, int64_t at, uint64_t *byte) {
+    if (at < 0) return false;
+    if (!l->code_points) {
+        *byte = (uint64_t)at;
+        return (uint64_t)at <= l->n_text;
+    }
+    if ((uint64_t)at < l->at_char) l->at_char = l->at_byte = 0;
+    while (l->at_char < (uint64_t)at && l->at_byte < l->n_text) {
+        do l->at_byte++;
+        while (l->at_byte < l->n_text && ((uint8_t)l->text[l->at_byte] & 0xC0) == 0x80);
+        l->at_char++;
+    }
+    *byte = l->at_byte;
+    return l->at_char == (uint64_t)at;
+}
+
+static enum sp_code pack_span(struct line *l, msgpack_packer *pk, sp_json_node span) {
+    const struct sp_json *j = l->j;
+    size_t count = sp_json_count(j, span);
+    sp_json_node start = sp_json_first(j, span), end = sp_json_next(j, start);
+    sp_json_node label = sp_json_next(j, end), records = sp_json_next(j, label);
+    if (sp_json_type(j, span) != SP_JSON_ARRAY || count < 3 || count > 4 ||
+        sp_json_type(j, label) != SP_JSON_STRING ||
+        (count == 4 && sp_json_type(j, records) != SP_JSON_ARRAY))
+        return bad(l, "a span is not [start, end, label] or [start, end, label, [record...]]");
+    uint64_t a, b;
+    if (!place(l, sp_json_int(j, start, -1), &a) || !place(l, sp_json_int(j, end, -1), &b) || a > b)
+        return bad(l, "a span lies outside of the text");
+    bool ok = msgpack_pack_array(pk, count) == 0 && msgpack_pack_uint64(pk, a) == 0 &&
+              msgpack_pack_uint64(pk, b) == 0 && pack_string(pk, j, label);
+    if (!ok) return sp_error_set(l->err, SP_E_DEVICE, "out of memory");
+    return count == 4 ? pack_value(l, pk, records) : SP_OK;
+}
+
+static enum sp_code pack_spans(struct line *l, msgpack_packer *pk, sp_json_node spans) {
+    if (sp_json_type(l->j, spans) != SP_JSON_ARRAY) return bad(l, "\"spans\" is not an array");
+    if (msgpack_pack_array(pk, sp_json_count(l->j, spans)) != 0)
+        return sp_error_set(l->err, SP_E_DEVICE, "out of memory");
+    enum sp_code code = SP_OK;
+    for (sp_json_node v = sp_json_first(l->j, spans); !code && v >= 0; v = sp_json_next(l->j, v))
+        code = pack_span(l, pk, v);
+    return code;
+}
+
+/* ---- the record -------------------------------------------------------------------------------
+ */
+
+static enum sp_code set_packed(struct line *l, struct sp_record *doc, const char *key) {
+    sp_json_node v = sp_json_get(l->j, 0, key);
+    if (sp_json_type(l->j, v) == SP_JSON_NULL) return SP_OK;
+    msgpack_sbuffer buf;
+    msgpack_packer pk;
+    msgpack_sbuffer_init(&buf);
+    msgpack_packer_init(&pk, &buf, msgpack_sbuffer_write);
+    bool spans = strcmp(key, "spans") == 0;
+    enum sp_code code = spans ? pack_spans(l, &pk, v) : pack_value(l, &pk, v);
+    if (!code) code = sp_record_set_raw(doc, key, buf.data, buf.size, l->err);
+    msgpack_sbuffer_destroy(&buf);
+    return code;
+}
+
+/* "id" is a string or a whole number; without one the line's number. */
+static enum sp_code set_id(struct line *l, struct sp_record *doc, uint64_t number) {
+    sp_json_node v = sp_json_get(l->j, 0, "id");
+    char shown[32];
+    size_t n_raw = 0;
+    if (!sp_json_raw(l->j, v, &n_raw)) {
+        if (sp_json_type(l->j, v) == SP_JSON_NUMBER)
+            snprintf(shown, sizeof shown, "%" PRId64, sp_json_int(l->j, v, 0));
+        else
+            snprintf(shown, sizeof shown, "%" PRIu64, number);
+        return sp_record_set_str(doc, "id", shown, strlen(shown), l->err);
+    }
+    char *id = malloc(n_raw + 1);
+    if (!id) return sp_error_set(l->err, SP_E_DEVICE, "out of memory");
+    size_t n = (size_t)sp_json_string(l->j, v, id);
+    enum sp_code code = sp_record_set_str(doc, "id", id, n, l->err);
+    free(id);
+    return code;
+}
+
+enum sp_code sp_token_jsonl_read(const char *line, size_t n, uint64_t number, bool code_points,
+                                 struct sp_record **doc, char **text, size_t *n_text,
+                                 struct sp_error *err) {
+    *doc = NULL;
+    *text = NULL;
+    struct sp_json *j;
+    enum sp_code code = sp_json_parse(&j, line, n, "JSON", err);
+    if (code) return code;
+    struct line l = {.j = j, .code_points = code_points, .err = err};
+    sp_json_node v = sp_json_get(j, 0, "text");
+    size_t n_raw = 0;
+    if (!sp_json_raw(j, v, &n_raw)) code = bad(&l, "no string \"text\"");
+    struct sp_record *rec = code ? NULL : sp_record_new(SP_KIND_DOC);
+    char *copy = code ? NULL : malloc(n_raw + 1);
+    if (!code && (!rec || !copy)) code = sp_error_set(err, SP_E_DEVICE, "out of memory");
+    if (!code) {
+        l.text = copy;
+        l.n_text = (size_t)sp_json_string(j, v, copy);
+        code = set_id(&l, rec, number);
+    }
+    if (!code) code = sp_record_set_u64(rec, "bytes", l.n_text, err);
+    if (!code) code = set_packed(&l, rec, "spans");
+    if (!code) code = set_packed(&l, rec, "slots");
+    if (!code) code = set_packed(&l, rec, "label");
+    sp_json_free(j);
+    if (code) {
+        sp_record_free(rec);
+        free(copy);
+        return code;
+    }
+    *doc = rec;
+    *text = copy;
+    *n_text = l.n_text;
+    return SP_OK;
+}
