@@ -1,8 +1,7 @@
 /* extract: a stream of scores in, records out: tags decoded and grouped. Never opens the model. */
 #include "../lib/gather.h"
-#include "../lib/io.h"
 #include "../lib/records_write.h"
-#include "cli.h"
+#include "filter.h"
 
 static struct {
     const char *format;
@@ -46,7 +45,7 @@ struct extract {
     uint32_t *tag; /* (n_tag) */
     float *p;      /* (n_tag) */
     size_t n_tag;
-    uint64_t n_record, n_token;
+    uint64_t n_doc, n_record, n_token;
 };
 
 /* ---- one document ---- */
@@ -137,8 +136,8 @@ static enum sp_code take_head(struct extract *x, struct sp_record *rec, struct s
     if (x->head.head.type == SP_HEAD_LM)
         return sp_error_set(err, SP_E_DATA,
                             "these are scores of the language model head '%s', which has no tags; "
-                            "choose a tag head with `head --head NAME`, or let head itself print "
-                            "text (--top, --score)",
+                            "choose a tag head with `head --head NAME`, or look at the scores with "
+                            "`inspect`",
                             x->head.head.name);
     if (x->head.head.type == SP_HEAD_CLASS &&
         (x->to_stream || x->format == SP_RECORDS_HTML || x->format == SP_RECORDS_ANSI))
@@ -160,6 +159,7 @@ static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer
                             "a document comes before the HEAD that explains its "
                             "scores");
     } else if (rec->kind == SP_KIND_DOC) {
+        x->n_doc++;
         code = sp_gather_start(&x->doc, rec, x->head.head.n_label, err);
     } else if (rec->kind == SP_KIND_DOCEND) {
         code = write_document(x, rec, w, err);
@@ -186,31 +186,6 @@ static void on_error(void *ctx, const struct sp_error *why) {
     fprintf(stderr, "%s: %s\n", program.name, why->msg);
 }
 
-static enum sp_code run_file(struct extract *x, const char *path, struct sp_filter_result *result,
-                             struct sp_error *err) {
-    struct sp_filter filter = {.program = program.name,
-                               .in = SP_SCORES,
-                               .out = SP_RECORDS,
-                               .ctx = x,
-                               .on_record = on_record,
-                               .on_idle = on_idle,
-                               .on_error = on_error,
-                               .silent = !x->to_stream};
-    struct sp_reader *r = NULL;
-    struct sp_writer *w = NULL;
-    const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
-    int fd;
-    enum sp_code code = sp_io_open(&fd, path, err);
-    if (code) return code;
-    code = sp_reader_new(&r, fd, name, err);
-    if (!code && x->to_stream) code = sp_writer_new(&w, STDOUT_FILENO, "standard output", err);
-    if (!code) code = sp_filter_run(&filter, r, w, result, err);
-    sp_writer_free(w);
-    sp_reader_free(r);
-    close(fd);
-    return code;
-}
-
 static enum sp_code choose_format(struct extract *x, struct sp_error *err) {
     if (!opt.format) opt.format = isatty(STDOUT_FILENO) ? "table" : "jsonl";
     x->to_stream = strcmp(opt.format, "msgpack") == 0;
@@ -228,17 +203,15 @@ int main(int argc, char **argv) {
     status = 0;
     x.doc.text_max = (size_t)opt.max_doc;
     enum sp_code code = choose_format(&x, &err);
-    static char standard_input[] = "-";
-    if (n_operand == 0) argv[n_operand++] = standard_input;
-    uint64_t n_doc = 0;
-    for (int i = 0; !code && i < n_operand; i++) {
-        struct sp_filter_result result = {0};
-        code = run_file(&x, argv[i], &result, &err);
-        n_doc += result.n_doc;
-        int file_status = code ? 0 : sp_filter_exit_status(&result);
-        if (file_status > status) status = file_status;
-        if (result.upstream_exit) break;
-    }
+    struct sp_filter filter = {.program = program.name,
+                               .in = SP_SCORES,
+                               .out = SP_RECORDS,
+                               .ctx = &x,
+                               .on_record = on_record,
+                               .on_idle = on_idle,
+                               .on_error = on_error,
+                               .silent = !x.to_stream};
+    if (!code) status = filter_files(&filter, n_operand, argv, &code, &err);
     if (!code && !x.to_stream) {
         begin(&x);
         sp_records_end(stdout, x.format);
@@ -246,7 +219,7 @@ int main(int argc, char **argv) {
     if (code) status = cli_fail(&program, &err);
     if (opt.verbose)
         fprintf(stderr, "%s: %llu documents, %llu tokens, %llu records\n", program.name,
-                (unsigned long long)n_doc, (unsigned long long)x.n_token,
+                (unsigned long long)x.n_doc, (unsigned long long)x.n_token,
                 (unsigned long long)x.n_record);
     sp_gather_head_clear(&x.head);
     sp_gather_clear(&x.doc);
