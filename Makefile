@@ -157,7 +157,13 @@ deps:
 demo: all
 	@share/samples/demo $(BUILD)/bin/statepipe
 
-check: all $(CHECK) $(FUZZ)
+# Preloaded by tests/bats/inject.bats.
+$(BUILD)/inject.so: tests/inject/inject.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=gnu11 $(WARN) -O1 -g -fPIC -shared -o $@ $<
+
+check: all $(CHECK) $(FUZZ) $(BUILD)/inject.so
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run $(T)
 
 bench: all $(CHECK)
@@ -236,7 +242,7 @@ uninstall:
 
 format:
 	clang-format -i $(wildcard lib/*.[ch] kernels/*.[ch] kernels/*/*.[ch] bin/*.[ch] \
-	    tests/check/*.[ch] tests/fuzz/*.c)
+	    tests/check/*.[ch] tests/fuzz/*.c tests/inject/*.c)
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-san $(BUILD)-fuzz
