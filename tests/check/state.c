@@ -185,7 +185,28 @@ static void check_hash(void) {
     check_ok(!sp_hash_equal(&whole, &parts), "hash: another token, another prefix");
 }
 
+/* For the suites of the programs: state --write MODEL FILE SEED FIRST LAST. */
+static int write_for(char **arg) {
+    struct sp_model *m;
+    struct sp_state *s;
+    check_state.random = strtoull(arg[2], NULL, 10);
+    must(sp_model_open(&m, arg[0], &err));
+    must(sp_state_new(&s, m, (uint32_t)atoi(arg[3]), (uint32_t)atoi(arg[4]), &err));
+    size_t layers = s->layer_last - s->layer_first + 1;
+    check_fill(s->conv, (int64_t)(layers * sp_state_conv_size(s)), -2, 2);
+    check_fill(s->ssm, (int64_t)(layers * sp_state_ssm_size(s)), -2, 2);
+    s->n_tok = 3;
+    sp_state_hash_ids(&s->prefix, (uint32_t[]){1, 2, 3}, 3);
+    s->has_last = s->layer_last + 1 == s->n_layer;
+    s->last_id = 3;
+    must(sp_state_write(s, arg[1], &err));
+    sp_state_free(s);
+    sp_model_free(m);
+    return 0;
+}
+
 int main(int argc, char **argv) {
+    if (argc == 7 && strcmp(argv[1], "--write") == 0) return write_for(argv + 2);
     check_start(argc, argv);
     if (check_wanted("file")) check_files();
     if (check_wanted("damage")) check_damage();
