@@ -1,5 +1,6 @@
 /* Opening a tokenizer, and asking it about its tokens. */
 #include "io.h"
+#include "model.h"
 #include "token.h"
 #include "utf8.h"
 
@@ -114,7 +115,21 @@ static enum sp_code load_file(struct sp_tokenizer *tok, const char *path, struct
     return code;
 }
 
-/* tokenizer.json of a directory, else its vocab.txt. */
+/* Does the config.json of a model directory say that its tokens are bytes? */
+static bool says_bytes(const char *dir) {
+    char path[4096], *text = NULL;
+    size_t n = 0;
+    struct sp_error ignored; /* a config that cannot be read says nothing */
+    struct sp_config *c = malloc(sizeof *c);
+    bool bytes = c && !sp_path_join(path, sizeof path, dir, "config.json", &ignored) &&
+                 !sp_io_slurp(&text, &n, path, SP_CONFIG_BYTES_MAX, &ignored) &&
+                 !sp_config_parse(c, text, n, path, &ignored) && strcmp(c->tokenizer, "bytes") == 0;
+    free(text);
+    free(c);
+    return bytes;
+}
+
+/* tokenizer.json of a directory, else its vocab.txt, else "bytes" where its config says so. */
 static enum sp_code resolve(char *out, size_t size, const char *path, struct sp_error *err) {
     struct stat st;
     if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) {
@@ -127,6 +142,10 @@ static enum sp_code resolve(char *out, size_t size, const char *path, struct sp_
     if (code || stat(out, &st) == 0) return code;
     code = sp_path_join(out, size, path, "vocab.txt", err);
     if (code || stat(out, &st) == 0) return code;
+    if (says_bytes(path)) {
+        memcpy(out, "bytes", sizeof "bytes");
+        return SP_OK;
+    }
     return sp_error_set(err, SP_E_NOINPUT, "%s has neither tokenizer.json nor vocab.txt", path);
 }
 
@@ -138,10 +157,9 @@ enum sp_code sp_tokenizer_open(struct sp_tokenizer **out, const char *path, stru
     char file[4096];
     if (!tok || !tok->scratch)
         code = sp_error_set(err, SP_E_DEVICE, "out of memory for a tokenizer");
-    else if (strcmp(path, "bytes") == 0)
-        code = sp_token_load_bytes(tok, err);
     else if (!(code = resolve(file, sizeof file, path, err)))
-        code = load_file(tok, file, err);
+        code =
+            strcmp(file, "bytes") == 0 ? sp_token_load_bytes(tok, err) : load_file(tok, file, err);
     if (!code) code = mark_added(tok, err);
     if (!code && tok->kind == SP_TOKENIZER_BPE) code = decode_vocab(tok, err);
     if (code)
