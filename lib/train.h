@@ -170,7 +170,7 @@ void sp_bigrams_log(const struct sp_bigrams *bigrams, float *out);
 struct sp_feed_options {
     const char *path;                 /* "-": standard input, one pass */
     int64_t n_tok_batch, n_tok_piece; /* of a batch; of a piece of a document that is cut */
-    int64_t epochs;
+    int64_t epochs;  /* passes over a file; 0: as many as asked for, once if nothing is */
     int64_t shuffle; /* documents in the window that the next one is drawn from; 0 or 1: in order */
     int64_t holdout; /* every so many documents one is kept for evaluation; 0: none */
     int64_t holdout_max; /* documents */

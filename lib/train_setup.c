@@ -63,18 +63,22 @@ static enum sp_code pick_head(struct sp_train *run, uint32_t *index, struct sp_e
     return SP_OK;
 }
 
+/* The model's tokenizer, where its folder has one: the input must have been made with it. */
 static enum sp_code read_tokenizer(struct sp_train *run, struct sp_error *err) {
     char path[4096];
     struct sp_tokenizer *tok;
+    bool bytes = strcmp(run->config.tokenizer, "bytes") == 0;
     SP_TRY(sp_path_join(path, sizeof path, run->source_dir, "tokenizer.json", err));
-    if (access(path, R_OK) != 0) return SP_OK;
-    SP_TRY(sp_tokenizer_open(&tok, path, err));
+    if (!bytes && access(path, R_OK) != 0) return SP_OK;
+    SP_TRY(sp_tokenizer_open(&tok, bytes ? "bytes" : path, err));
     run->tokenizer = *sp_tokenizer_fingerprint(tok);
     run->has_tokenizer = true;
     uint32_t n = sp_tokenizer_vocab_size(tok);
     sp_tokenizer_free(tok);
     if ((int64_t)n <= run->config.vocab_size) return SP_OK;
-    return sp_error_set(err, SP_E_DATA, "%s has %u tokens, the config's vocab_size is %lld", path,
+    return sp_error_set(err, SP_E_DATA,
+                        "the tokenizer has %u tokens, the config's vocab_size is "
+                        "%lld",
                         n, (long long)run->config.vocab_size);
 }
 
@@ -160,20 +164,29 @@ static enum sp_code look_at_out(struct sp_train *run, struct sp_error *err) {
                         out);
 }
 
+/* A file is read again and again while --steps or --time ask for more, else once. */
+static enum sp_code look_at_input(struct sp_train *run, struct sp_error *err) {
+    struct sp_train_options *o = &run->options;
+    struct stat st;
+    bool limited = o->steps || o->minutes > 0;
+    bool file =
+        strcmp(o->feed.path, "-") != 0 && stat(o->feed.path, &st) == 0 && S_ISREG(st.st_mode);
+    if (!file && (o->feed.epochs > 1 || !limited))
+        return sp_error_set(err, SP_E_USAGE,
+                            "input from a pipe is read once, and it does not tell how much there "
+                            "is: give --steps or --time");
+    if (!o->feed.epochs) o->feed.epochs = file && limited ? INT64_MAX : 1;
+    return SP_OK;
+}
+
 static enum sp_code set_up(struct sp_train *run, struct sp_error *err) {
     const struct sp_train_options *o = &run->options;
     uint32_t head;
-    struct stat st;
     SP_TRY(read_config(run, err));
     SP_TRY(pick_head(run, &head, err));
     SP_TRY(look_at_out(run, err));
     SP_TRY(read_tokenizer(run, err));
-    bool file =
-        strcmp(o->feed.path, "-") != 0 && stat(o->feed.path, &st) == 0 && S_ISREG(st.st_mode);
-    if (!file && (o->feed.epochs > 1 || (!o->steps && o->minutes <= 0)))
-        return sp_error_set(err, SP_E_USAGE,
-                            "input from a pipe is read once, and it does not tell "
-                            "how much there is: give --steps or --time");
+    SP_TRY(look_at_input(run, err));
     SP_TRY(sp_param_set_new(&run->set, &run->config, head, err));
     SP_TRY(sp_train_net_new(&run->net, run->set, run->be, o->feed.n_tok_batch,
                             sp_feed_n_seq_max(&o->feed), err));
