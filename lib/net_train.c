@@ -6,55 +6,9 @@
  *
  * Source: Gu and Dao, arXiv 2312.00752, section 3; the backward pass is the chain rule over it.
  */
-#include "train.h"
+#include "net_train.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
-
-/* Logits are computed in blocks of rows, so that a large vocabulary does not multiply with a batch.
- */
-#define LOGITS_MAX ((int64_t)4 << 20)
-#define BUFFERS_MAX 64
-#define N_NORMED 3 /* falcon_mamba normalises dt, B and C */
-
-/* What a layer's backward pass reads. x_proj's output and all after it have row_xp columns. */
-struct kept {
-    float *h;       /* (n_tok, d_model): the layer's input */
-    float *normed;  /* (n_tok, d_model) */
-    float *rstd;    /* (n_tok) */
-    float *xz;      /* (n_tok, 2 d_inner): the convolution's input, and the gate */
-    float *xc;      /* (n_tok, d_inner): the convolution's output */
-    float *xp;      /* (n_tok, dt_rank + 2 d_state): dt, B, C as x_proj gives them */
-    float *xn;      /* the same, normalised: xp itself where the model does not */
-    float *xn_rstd; /* (N_NORMED, n_tok) */
-    float *dt;      /* (n_tok, d_inner) */
-    float *y;       /* (n_tok, d_inner) */
-    float *chunk;   /* (n_chunk, d_inner, d_state) */
-};
-
-struct sp_train_net {
-    const struct sp_param_set *set;
-    struct sp_backend *be;
-    int64_t n_tok_max, n_seq_max, n_chunk_max, n_block;
-    float *value, *grad, *A, *dA;
-    struct kept *layer; /* (n_layer) */
-    float *final_h, *final_normed, *final_rstd;
-    float *logits; /* (n_block, n_class) */
-    float *loss;   /* (n_tok) */
-    float *ones;   /* (n_tok): sums of rows, as products */
-    float *eye;    /* (d_state, d_state): copies of columns, as products */
-    /* Gradients that are only passed along. */
-    float *dh, *dnormed, *dxz, *dy, *dxc, *ddt, *dB, *dC, *dxp, *dxn;
-    /* On the host. */
-    float *a_host, *da_host, *loss_host, *logits_host;
-    int64_t *cu_chunks;      /* (n_seq + 1) */
-    const float **state_ptr; /* (6, n_seq): the pointers of one layer */
-    void *buffer[BUFFERS_MAX];
-    int n_buffer;
-};
-
-enum { CONV_IN, SSM_IN, CONV_OUT, SSM_OUT, DCONV_IN, DSSM_IN, STATE_PTRS };
 
 /* ---- products ---------------------------------------------------------------------------------
  */
@@ -119,8 +73,8 @@ static struct linear head_proj(const struct sp_train_net *net) {
 static const float **layer_states(struct sp_train_net *net, const struct sp_train_batch *b,
                                   int kind, int64_t layer) {
     const struct sp_config *c = &net->set->config;
-    const void *source[STATE_PTRS] = {b->conv_in, b->ssm_in,   b->conv_out,
-                                      b->ssm_out, b->dconv_in, b->dssm_in};
+    const void *source[SP_TRAIN_STATE_PTRS] = {b->conv_in, b->ssm_in,   b->conv_out,
+                                               b->ssm_out, b->dconv_in, b->dssm_in};
     const float *const *from = source[kind];
     if (!from) return NULL;
     bool conv = kind == CONV_IN || kind == CONV_OUT || kind == DCONV_IN;
@@ -132,7 +86,7 @@ static const float **layer_states(struct sp_train_net *net, const struct sp_trai
 
 static struct sp_rmsnorm layer_norm(struct sp_train_net *net, int64_t i) {
     const struct sp_config *c = &net->set->config;
-    struct kept *k = &net->layer[i];
+    struct sp_train_kept *k = &net->layer[i];
     return (struct sp_rmsnorm){.d = c->d_model,
                                .x = k->h,
                                .ldx = c->d_model,
@@ -155,21 +109,17 @@ static struct sp_rmsnorm final_norm(struct sp_train_net *net) {
                                .rstd = net->final_rstd};
 }
 
-static int64_t xp_columns(const struct sp_config *c) {
-    return c->dt_rank + 2 * c->d_state;
-}
-
 /* The norm of dt (part 0), B (1) or C (2): column ranges of x_proj's output. */
 static struct sp_rmsnorm part_norm(struct sp_train_net *net, int64_t i, int part, int64_t *column) {
     const struct sp_config *c = &net->set->config;
-    struct kept *k = &net->layer[i];
+    struct sp_train_kept *k = &net->layer[i];
     *column = part == 0 ? 0 : c->dt_rank + (part - 1) * c->d_state;
     return (struct sp_rmsnorm){.d = part == 0 ? c->dt_rank : c->d_state,
                                .x = k->xp + *column,
-                               .ldx = xp_columns(c),
+                               .ldx = sp_train_xp_columns(c),
                                .eps = (float)c->mixer_norm_eps,
                                .y = k->xn + *column,
-                               .ldy = xp_columns(c),
+                               .ldy = sp_train_xp_columns(c),
                                .rstd = k->xn_rstd + part * net->n_tok_max};
 }
 
@@ -177,7 +127,7 @@ static struct sp_conv layer_conv(struct sp_train_net *net, const struct sp_train
                                  int64_t i) {
     const struct sp_config *c = &net->set->config;
     const struct sp_layer_offsets *o = &net->set->layer[i];
-    struct kept *k = &net->layer[i];
+    struct sp_train_kept *k = &net->layer[i];
     return (struct sp_conv){.n_seq = b->n_seq,
                             .d_inner = c->d_inner,
                             .d_conv = c->d_conv,
@@ -196,8 +146,8 @@ static struct sp_scan layer_scan(struct sp_train_net *net, const struct sp_train
                                  int64_t i) {
     const struct sp_config *c = &net->set->config;
     const struct sp_layer_offsets *o = &net->set->layer[i];
-    struct kept *k = &net->layer[i];
-    int64_t cols = xp_columns(c);
+    struct sp_train_kept *k = &net->layer[i];
+    int64_t cols = sp_train_xp_columns(c);
     return (struct sp_scan){.n_seq = b->n_seq,
                             .d_inner = c->d_inner,
                             .d_state = c->d_state,
@@ -235,8 +185,9 @@ static enum sp_code layer_fwd(struct sp_train_net *net, const struct sp_train_ba
                               struct sp_error *err) {
     const struct sp_config *c = &net->set->config;
     struct sp_backend *be = net->be;
-    struct kept *k = &net->layer[i];
-    int64_t n = b->cu_seqlens[b->n_seq], d = c->d_model, di = c->d_inner, cols = xp_columns(c);
+    struct sp_train_kept *k = &net->layer[i];
+    int64_t n = b->cu_seqlens[b->n_seq], d = c->d_model, di = c->d_inner,
+            cols = sp_train_xp_columns(c);
     struct linear in = in_proj(net, i), xp = x_proj(net, i), dt = dt_proj(net, i),
                   out = out_proj(net, i);
     struct sp_rmsnorm norm = layer_norm(net, i);
@@ -247,7 +198,7 @@ static enum sp_code layer_fwd(struct sp_train_net *net, const struct sp_train_ba
     SP_TRY(linear_fwd(net, &in, n, k->normed, d, k->xz, 2 * di, false, err));
     SP_TRY(be->conv_fwd(be, &conv, err));
     SP_TRY(linear_fwd(net, &xp, n, k->xc, di, k->xp, cols, false, err));
-    for (int part = 0; k->xn != k->xp && part < N_NORMED; part++) {
+    for (int part = 0; k->xn != k->xp && part < SP_TRAIN_NORMED; part++) {
         int64_t column;
         struct sp_rmsnorm part_n = part_norm(net, i, part, &column);
         SP_TRY(be->rmsnorm_fwd(be, &part_n, n, err));
@@ -334,9 +285,9 @@ static enum sp_code dt_b_c_bwd(struct sp_train_net *net, int64_t i, int64_t n,
                                struct sp_error *err) {
     const struct sp_config *c = &net->set->config;
     struct sp_backend *be = net->be;
-    struct kept *k = &net->layer[i];
+    struct sp_train_kept *k = &net->layer[i];
     struct linear dt = dt_proj(net, i);
-    int64_t cols = xp_columns(c), s = c->d_state;
+    int64_t cols = sp_train_xp_columns(c), s = c->d_state;
     bool normed = k->xn != k->xp;
     float *dxn = normed ? net->dxn : net->dxp;
     SP_TRY(linear_bwd(net, &dt, n, k->xn, cols, net->ddt, c->d_inner, dxn, cols, false, err));
@@ -347,7 +298,7 @@ static enum sp_code dt_b_c_bwd(struct sp_train_net *net, int64_t i, int64_t n,
                         cols, false, err);
     }
     SP_TRY(be->zero(be, net->dxp, (size_t)(n * cols) * sizeof(float), err));
-    for (int part = 0; part < N_NORMED; part++) {
+    for (int part = 0; part < SP_TRAIN_NORMED; part++) {
         int64_t column;
         struct sp_rmsnorm norm = part_norm(net, i, part, &column);
         struct sp_rmsnorm_grad g = {.dy = part == 0   ? dxn
@@ -407,8 +358,9 @@ static enum sp_code conv_bwd(struct sp_train_net *net, const struct sp_train_bat
 static enum sp_code layer_bwd(struct sp_train_net *net, const struct sp_train_batch *b, int64_t i,
                               struct sp_error *err) {
     const struct sp_config *c = &net->set->config;
-    struct kept *k = &net->layer[i];
-    int64_t n = b->cu_seqlens[b->n_seq], d = c->d_model, di = c->d_inner, cols = xp_columns(c);
+    struct sp_train_kept *k = &net->layer[i];
+    int64_t n = b->cu_seqlens[b->n_seq], d = c->d_model, di = c->d_inner,
+            cols = sp_train_xp_columns(c);
     struct linear in = in_proj(net, i), xp = x_proj(net, i), out = out_proj(net, i);
     SP_TRY(linear_bwd(net, &out, n, k->y, di, net->dh, d, net->dy, di, false, err));
     SP_TRY(scan_bwd(net, b, i, err));
@@ -467,9 +419,6 @@ enum sp_code sp_train_net_evaluate(struct sp_train_net *net, const struct sp_tra
     return head_pass(net, b, 0, false, result, err);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------
- */
-
 enum sp_code sp_train_net_refresh(struct sp_train_net *net, struct sp_error *err) {
     struct sp_backend *be = net->be;
     const struct sp_config *c = &net->set->config;
@@ -478,154 +427,4 @@ enum sp_code sp_train_net_refresh(struct sp_train_net *net, struct sp_error *err
     SP_TRY(be->download(be, net->a_host, a_log, (size_t)n * sizeof *a_log, err));
     for (int64_t i = 0; i < n; i++) net->a_host[i] = -expf(net->a_host[i]);
     return be->upload(be, net->A, net->a_host, (size_t)n * sizeof *net->A, err);
-}
-
-/* Allocates n_row * n_column floats on the device, remembered for sp_train_net_free. */
-static enum sp_code device(struct sp_train_net *net, float **out, int64_t n_row, int64_t n_column,
-                           struct sp_error *err) {
-    size_t n_bytes;
-    void *p;
-    if (net->n_buffer == BUFFERS_MAX) return sp_error_set(err, SP_E_BUG, "too many buffers");
-    if (__builtin_mul_overflow((size_t)n_row, (size_t)n_column, &n_bytes) ||
-        __builtin_mul_overflow(n_bytes, sizeof **out, &n_bytes))
-        return sp_error_set(err, SP_E_DEVICE, "a buffer of %lld x %lld floats is too large",
-                            (long long)n_row, (long long)n_column);
-    SP_TRY(net->be->alloc(net->be, n_bytes, &p, err));
-    net->buffer[net->n_buffer++] = p;
-    *out = p;
-    return SP_OK;
-}
-
-/* One buffer per kind of activation, for all layers. */
-static enum sp_code keep_all(struct sp_train_net *net, struct sp_error *err) {
-    const struct sp_config *c = &net->set->config;
-    int64_t n = net->n_tok_max, cols = xp_columns(c), L = c->n_layer;
-    bool normed = c->arch == SP_ARCH_FALCON_MAMBA;
-    struct kept base = {0};
-    SP_TRY(device(net, &base.h, L, n * c->d_model, err));
-    SP_TRY(device(net, &base.normed, L, n * c->d_model, err));
-    SP_TRY(device(net, &base.rstd, L, n, err));
-    SP_TRY(device(net, &base.xz, L, n * 2 * c->d_inner, err));
-    SP_TRY(device(net, &base.xc, L, n * c->d_inner, err));
-    SP_TRY(device(net, &base.xp, L, n * cols, err));
-    SP_TRY(device(net, &base.dt, L, n * c->d_inner, err));
-    SP_TRY(device(net, &base.y, L, n * c->d_inner, err));
-    SP_TRY(device(net, &base.chunk, L, net->n_chunk_max * c->d_inner * c->d_state, err));
-    base.xn = base.xp;
-    if (normed) SP_TRY(device(net, &base.xn, L, n * cols, err));
-    if (normed) SP_TRY(device(net, &base.xn_rstd, L, N_NORMED * n, err));
-    for (int64_t i = 0; i < L; i++)
-        net->layer[i] =
-            (struct kept){.h = base.h + i * n * c->d_model,
-                          .normed = base.normed + i * n * c->d_model,
-                          .rstd = base.rstd + i * n,
-                          .xz = base.xz + i * n * 2 * c->d_inner,
-                          .xc = base.xc + i * n * c->d_inner,
-                          .xp = base.xp + i * n * cols,
-                          .xn = base.xn + i * n * cols,
-                          .xn_rstd = normed ? base.xn_rstd + i * N_NORMED * n : NULL,
-                          .dt = base.dt + i * n * c->d_inner,
-                          .y = base.y + i * n * c->d_inner,
-                          .chunk = base.chunk + i * net->n_chunk_max * c->d_inner * c->d_state};
-    return SP_OK;
-}
-
-static enum sp_code work_space(struct sp_train_net *net, struct sp_error *err) {
-    const struct sp_config *c = &net->set->config;
-    int64_t n = net->n_tok_max, d = c->d_model, di = c->d_inner, s = c->d_state;
-    int64_t size = sp_param_set_size(net->set), n_a = c->n_layer * di;
-    SP_TRY(device(net, &net->value, 1, size, err));
-    SP_TRY(device(net, &net->grad, 1, size, err));
-    SP_TRY(device(net, &net->A, n_a, s, err));
-    SP_TRY(device(net, &net->dA, n_a, s, err));
-    SP_TRY(device(net, &net->final_h, n, d, err));
-    SP_TRY(device(net, &net->final_normed, n, d, err));
-    SP_TRY(device(net, &net->final_rstd, n, 1, err));
-    SP_TRY(device(net, &net->logits, net->n_block, net->set->n_class, err));
-    SP_TRY(device(net, &net->loss, n, 1, err));
-    SP_TRY(device(net, &net->ones, n, 1, err));
-    SP_TRY(device(net, &net->eye, s, s, err));
-    SP_TRY(device(net, &net->dh, n, d, err));
-    SP_TRY(device(net, &net->dnormed, n, d, err));
-    SP_TRY(device(net, &net->dxz, n, 2 * di, err));
-    SP_TRY(device(net, &net->dy, n, di, err));
-    SP_TRY(device(net, &net->dxc, n, di, err));
-    SP_TRY(device(net, &net->ddt, n, di, err));
-    SP_TRY(device(net, &net->dB, n, s, err));
-    SP_TRY(device(net, &net->dC, n, s, err));
-    SP_TRY(device(net, &net->dxp, n, xp_columns(c), err));
-    if (c->arch == SP_ARCH_FALCON_MAMBA) SP_TRY(device(net, &net->dxn, n, xp_columns(c), err));
-    return keep_all(net, err);
-}
-
-static enum sp_code constants(struct sp_train_net *net, struct sp_error *err) {
-    int64_t n = net->n_tok_max, s = net->set->config.d_state;
-    for (int64_t i = 0; i < n; i++) net->loss_host[i] = 1;
-    SP_TRY(net->be->upload(net->be, net->ones, net->loss_host, (size_t)n * sizeof(float), err));
-    float *eye = calloc((size_t)(s * s), sizeof *eye);
-    if (!eye) return sp_error_set(err, SP_E_DEVICE, "out of memory");
-    for (int64_t i = 0; i < s; i++) eye[i * s + i] = 1;
-    enum sp_code code = net->be->upload(net->be, net->eye, eye, (size_t)(s * s) * sizeof *eye, err);
-    free(eye);
-    return code;
-}
-
-static bool host_memory(struct sp_train_net *net) {
-    const struct sp_config *c = &net->set->config;
-    size_t n_a = (size_t)(c->n_layer * c->d_inner * c->d_state + 1);
-    net->layer = calloc((size_t)c->n_layer + 1, sizeof *net->layer);
-    net->a_host = malloc(n_a * sizeof *net->a_host);
-    net->da_host = malloc(n_a * sizeof *net->da_host);
-    net->loss_host = malloc((size_t)net->n_tok_max * sizeof *net->loss_host);
-    net->logits_host =
-        malloc((size_t)(net->n_block * net->set->n_class) * sizeof *net->logits_host);
-    net->cu_chunks = malloc((size_t)(net->n_seq_max + 1) * sizeof *net->cu_chunks);
-    net->state_ptr = malloc((size_t)(net->n_seq_max * STATE_PTRS) * sizeof *net->state_ptr);
-    return net->layer && net->a_host && net->da_host && net->loss_host && net->logits_host &&
-           net->cu_chunks && net->state_ptr;
-}
-
-enum sp_code sp_train_net_new(struct sp_train_net **out, const struct sp_param_set *set,
-                              struct sp_backend *be, int64_t n_tok_max, int64_t n_seq_max,
-                              struct sp_error *err) {
-    *out = NULL;
-    struct sp_train_net *net = calloc(1, sizeof *net);
-    if (!net) return sp_error_set(err, SP_E_DEVICE, "out of memory for the network");
-    net->set = set;
-    net->be = be;
-    net->n_tok_max = n_tok_max;
-    net->n_seq_max = n_seq_max;
-    net->n_chunk_max = n_tok_max / SP_SCAN_CHUNK + n_seq_max;
-    net->n_block = LOGITS_MAX / set->n_class + 1;
-    if (net->n_block > n_tok_max) net->n_block = n_tok_max;
-    enum sp_code code = SP_OK;
-    if (!host_memory(net)) code = sp_error_set(err, SP_E_DEVICE, "out of memory for the network");
-    if (!code) code = work_space(net, err);
-    if (!code) code = constants(net, err);
-    if (code) {
-        sp_train_net_free(net);
-        return code;
-    }
-    *out = net;
-    return SP_OK;
-}
-
-void sp_train_net_free(struct sp_train_net *net) {
-    if (!net) return;
-    for (int i = 0; i < net->n_buffer; i++) net->be->release(net->be, net->buffer[i]);
-    free(net->layer);
-    free(net->a_host);
-    free(net->da_host);
-    free(net->loss_host);
-    free(net->logits_host);
-    free(net->cu_chunks);
-    free(net->state_ptr);
-    free(net);
-}
-
-float *sp_train_net_values(struct sp_train_net *net) {
-    return net->value;
-}
-float *sp_train_net_grads(struct sp_train_net *net) {
-    return net->grad;
 }
