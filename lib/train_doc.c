@@ -27,7 +27,7 @@ struct sp_doc_source {
     uint64_t *span; /* (cap, 2) */
     int64_t n, cap;
     int64_t pass_start; /* the first token of the last pass */
-    uint64_t pass;
+    uint64_t pass, pad; /* padding tokens behind the last pass */
 };
 
 void sp_train_doc_clear(struct sp_train_doc *doc) {
@@ -88,7 +88,14 @@ static enum sp_code on_doc(struct sp_doc_source *s, const struct sp_record *rec,
     size_t n;
     s->open = true;
     s->n = s->pass_start = 0;
-    s->pass = 0;
+    s->pass = s->pad = 0;
+    sp_record_get_u64(rec, "pad", &s->pad);
+    if (s->head && s->head->type == SP_HEAD_TAG && s->pad != s->config->delay)
+        return sp_error_set(err, SP_E_DATA,
+                            "document %llu ends with %llu tokens of padding, the model's delay is "
+                            "%u: use tokenize --pad %u",
+                            (unsigned long long)s->n_doc, (unsigned long long)s->pad,
+                            s->config->delay, s->config->delay);
     free(s->spans);
     s->spans = NULL;
     s->n_spans = 0;
@@ -153,7 +160,7 @@ static void count_bigrams(struct sp_bigrams *b, const int32_t *tag, int64_t n) {
     if (from < b->n_label) b->count[(b->n_label + 1) * b->n_label + from] += 1;
 }
 
-/* The last `delay` tokens are padding: only there so that the last tags can be read. */
+/* A tag is told `delay` tokens late; as many tokens of padding make room for the last ones. */
 static enum sp_code tag_targets(struct sp_doc_source *s, int32_t *target,
                                 struct sp_bigrams *bigrams, struct sp_error *err) {
     static const uint8_t none[] = {0x90}; /* an empty msgpack array */

@@ -106,6 +106,7 @@ static void put_doc(struct sp_writer *w, uint64_t doc, const struct doc_spec *sp
         id[i] = check_random() % 5 ? (uint32_t)check_random_int(6, VOCAB - 1) : TRIGGER;
     struct sp_record *rec = record(SP_KIND_DOC, doc);
     need(sp_record_set_str(rec, "id", "d", 1, &err));
+    need(sp_record_set_u64(rec, "pad", (uint64_t)spec->pad, &err));
     put_spans(rec, id, n, spec->class_label);
     put(w, rec);
     for (uint64_t pass = 0; pass < spec->passes; pass++) {
@@ -244,6 +245,11 @@ static void check_bad_input(void) {
     enum sp_code code = sp_doc_source_next(s, &doc, &there, NULL, &err);
     check_ok(code == SP_E_DATA && strstr(err.msg, "outside the vocabulary"),
              "bad input: a token outside the vocabulary (%s)", err.msg);
+    sp_doc_source_free(s);
+    need(sp_doc_source_open(&s, in_dir("s"), &c, &c.head[0], &err));
+    code = sp_doc_source_next(s, &doc, &there, NULL, &err);
+    check_ok(code == SP_E_DATA && strstr(err.msg, "--pad 2"),
+             "bad input: documents without the padding that the delay asks for");
     sp_doc_source_free(s);
     check_ok(sp_doc_source_open(&s, in_dir("none"), &c, NULL, &err) == SP_E_NOINPUT,
              "bad input: no such file");
