@@ -1,5 +1,6 @@
 /* Opening a tokenizer, and asking it about its tokens. */
 #include "io.h"
+#include "json.h"
 #include "model.h"
 #include "token.h"
 #include "utf8.h"
@@ -7,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#define CONFIG_BYTES_MAX ((size_t)16 << 20)
 
 void sp_tokenizer_free(struct sp_tokenizer *tok) {
     if (!tok) return;
@@ -132,6 +135,7 @@ static bool says_bytes(const char *dir) {
 /* tokenizer.json of a directory, else its vocab.txt, else "bytes" where its config says so. */
 static enum sp_code resolve(char *out, size_t size, const char *path, struct sp_error *err) {
     struct stat st;
+    if (strcmp(path, "bytes") == 0) return memcpy(out, "bytes", 6), SP_OK;
     if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) {
         if (strlen(path) >= size)
             return sp_error_set(err, SP_E_USAGE, "path too long: %.60s", path);
