@@ -104,8 +104,7 @@ static enum sp_code open_all(struct run *r, struct sp_error *err) {
     r->o.refuse_invalid = opt.invalid && strcmp(opt.invalid, "refuse") == 0;
     r->o.max_doc = (size_t)opt.max_doc;
     r->hello.tokenizer = *sp_tokenizer_fingerprint(r->tok);
-    code = sp_writer_new(&r->w, STDOUT_FILENO, "standard output", err);
-    return code ? code : sp_token_stream_new(&r->s, r->tok, r->w, &r->o, err);
+    return sp_token_stream_new(&r->s, r->tok, r->w, &r->o, err);
 }
 
 /* ---- documents --------------------------------------------------------------------------------
@@ -332,6 +331,7 @@ int main(int argc, char **argv) {
     enum sp_code code = cli_refuse_terminal(opt.force, &err);
     if (!code && opt.lines + opt.jsonl + opt.open > 1)
         code = sp_error_set(&err, SP_E_USAGE, "--lines, --jsonl and --open exclude each other");
+    if (!code) code = sp_writer_new(&r.w, STDOUT_FILENO, "standard output", &err);
     if (code) return cli_fail(&program, &err);
     code = open_all(&r, &err);
     bool in_segment = !code;

@@ -71,6 +71,7 @@ enum sp_code sp_writer_fail(struct sp_writer *w, const char *program, enum sp_co
         struct sp_record *rec = sp_record_new(SP_KIND_HELLO);
         if (!rec) return sp_error_set(err, SP_E_DEVICE, "out of memory for a record");
         code = sp_hello_store(&hello, rec, err);
+        if (!code) code = sp_record_set_bool(rec, "failed", true, err);
         if (!code) code = sp_writer_write(w, rec, err);
         sp_record_free(rec);
     }
@@ -196,15 +197,18 @@ static enum sp_code take_hello(struct sp_filter *f, struct sp_record *rec, struc
     run->n_doc = run->n_error = 0;
     enum sp_code code = sp_hello_read(&run->hello, rec, err);
     struct sp_hello hello = run->hello;
-    bool state = !code && hello.content == SP_STATE;
+    bool state = !code && hello.content == SP_STATE, failed = false;
+    /* Nothing but the ERR of a program that could not begin: there is no model to compare. */
+    sp_record_get_bool(rec, "failed", &failed);
     run->passing = state && !f->takes_states;
-    if (!code && !state && hello.content != f->in)
+    if (!code && !state && !failed && hello.content != f->in)
         code = sp_error_set(err, SP_E_DATA,
                             "%s reads a stream of %s, but %s wrote one of %s: is a program missing "
                             "between them, or are they in the wrong order?",
                             f->program, sp_content_name(f->in), hello.program,
                             sp_content_name(hello.content));
-    if (!code && !run->passing && f->on_hello) code = f->on_hello(f->ctx, &hello, rec, err);
+    if (!code && !run->passing && !failed && f->on_hello)
+        code = f->on_hello(f->ctx, &hello, rec, err);
     /* The HELLO and END of a state segment are sealed by checksums: they stay as they are. */
     if (!code && !state) {
         hello.content = f->out;
