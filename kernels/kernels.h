@@ -35,6 +35,7 @@ struct sp_conv {
     float *y;                     /* (n_tok, d_inner), ldy; not x */
     int64_t ldy;
 };
+#define SP_CONV_WIDTH_MAX 16 /* d_conv at most */
 struct sp_conv_grad {
     const float *dy; /* (n_tok, d_inner), lddy */
     int64_t lddy;

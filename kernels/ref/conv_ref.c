@@ -54,17 +54,18 @@ void sp_conv_bwd_ref(const struct sp_conv *a, const struct sp_conv_grad *g, int6
             float *to = extended_grad(a, g, seq, e, c);
             if (to) *to = dstate_out && e >= len ? dstate_out[(e - len) * a->d_inner + c] : 0;
         }
-        double dbias = 0;
+        double dbias = 0, dw[SP_CONV_WIDTH_MAX] = {0};
         for (int64_t t = 0; t < len; t++) {
             float u = before_silu(a, seq, t, c), gate = 1 / (1 + expf(-u));
             float du = g->dy[(start + t) * g->lddy + c] * gate * (1 + u * (1 - gate));
             for (int64_t k = 0; k < a->d_conv; k++) {
                 float *to = extended_grad(a, g, seq, t + k, c);
                 if (to) *to += du * a->w[c * a->d_conv + k];
-                g->dw[c * a->d_conv + k] += du * extended(a, seq, t + k, c);
+                dw[k] += (double)du * (double)extended(a, seq, t + k, c);
             }
             dbias += (double)du;
         }
+        for (int64_t k = 0; k < a->d_conv; k++) g->dw[c * a->d_conv + k] += (float)dw[k];
         if (g->dbias) g->dbias[c] += (float)dbias;
     }
 }

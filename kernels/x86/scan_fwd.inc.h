@@ -12,37 +12,14 @@ struct scan_block {
     vec_mask mask;
 };
 
-/* rows[i][n] -> to[n] lane i, for n_row rows; NULL is zeros. */
-static void scan_load_rows(vec *to, const float *rows, int64_t n_row, int64_t d_state) {
-    for (int64_t n = 0; n < d_state; n += VEC_LANES) {
-        vec r[VEC_LANES];
-        vec_mask mask = vec_first(d_state - n);
-        for (int64_t i = 0; i < VEC_LANES; i++)
-            r[i] = rows && i < n_row ? vec_load_mask(rows + i * d_state + n, mask) : vec_zero();
-        vec_transpose(r);
-        for (int64_t i = 0; i < VEC_LANES; i++) to[n + i] = r[i];
-    }
-}
-
-static void scan_store_rows(float *rows, const vec *from, int64_t n_row, int64_t d_state) {
-    for (int64_t n = 0; n < d_state; n += VEC_LANES) {
-        vec r[VEC_LANES];
-        vec_mask mask = vec_first(d_state - n);
-        for (int64_t i = 0; i < VEC_LANES; i++) r[i] = from[n + i];
-        vec_transpose(r);
-        for (int64_t i = 0; i < n_row && i < VEC_LANES; i++)
-            vec_store_mask(rows + i * d_state + n, mask, r[i]);
-    }
-}
-
 static void scan_block_start(const struct sp_scan *a, int64_t c, int64_t n_channel,
                              const float *state, struct scan_block *b) {
     b->mask = vec_first(n_channel);
     b->D = a->D ? vec_load_mask(a->D + c, b->mask) : vec_zero();
     b->dt_bias = a->dt_bias ? vec_load_mask(a->dt_bias + c, b->mask) : vec_zero();
-    scan_load_rows(b->A, a->A + c * a->d_state, n_channel, a->d_state);
+    rows_load(b->A, a->A + c * a->d_state, n_channel, a->d_state);
     for (int64_t n = 0; n < a->d_state; n++) b->A[n] = vec_mul(b->A[n], vec_set(LOG2E));
-    scan_load_rows(b->h, state ? state + c * a->d_state : NULL, n_channel, a->d_state);
+    rows_load(b->h, state ? state + c * a->d_state : NULL, state ? n_channel : 0, a->d_state);
 }
 
 static void scan_gate_store(const struct sp_scan *a, int64_t t, int64_t c, vec_mask mask, vec y) {
@@ -99,15 +76,15 @@ static void scan_group(const struct sp_scan *a, int64_t seq, int64_t c, int64_t 
             int64_t first = c + i * VEC_LANES;
             if (a->chunk_state && t % SP_SCAN_CHUNK == 0) {
                 int64_t row = a->cu_chunks[seq] + t / SP_SCAN_CHUNK;
-                scan_store_rows(a->chunk_state + (row * a->d_inner + first) * a->d_state,
-                                block[i].h, c1 - first, a->d_state);
+                rows_store(a->chunk_state + (row * a->d_inner + first) * a->d_state, block[i].h,
+                           c1 - first, a->d_state);
             }
             scan_tile(a, start + t, n_tok, first, &block[i]);
         }
     }
     for (int64_t i = 0; state_out && i < n_block; i++)
-        scan_store_rows(state_out + (c + i * VEC_LANES) * a->d_state, block[i].h,
-                        c1 - c - i * VEC_LANES, a->d_state);
+        rows_store(state_out + (c + i * VEC_LANES) * a->d_state, block[i].h, c1 - c - i * VEC_LANES,
+                   a->d_state);
 }
 
 static void scan_fwd(const struct sp_scan *a, int64_t seq, int64_t c0, int64_t c1) {
