@@ -4,8 +4,7 @@
     mkresume -n 30000 --seed 77 --split all --text | make_tokenizer.py VOCAB_SIZE tokenizer.json
 
 Needs Hugging Face's `tokenizers` (not needed to build or to run statepipe: the result is committed).
-Digits stand alone and pieces follow GPT-NeoX's rule, so that a year is four tokens and a model
-learns its digits from few examples.
+Pieces follow GPT-NeoX's rule; a year of the last decades comes out as one token.
 """
 import sys
 
