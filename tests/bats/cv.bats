@@ -1,0 +1,114 @@
+load common
+
+setup() {
+    export STATEPIPE_MODEL=$TREE/tests/golden/tiny
+    cv=$STATEPIPE_BUILD/bin/cv
+    cd "$BATS_TEST_TMPDIR" || exit 70
+    printf 'ETH Zurich, M.Sc. 2015\n' >a.txt
+    printf 'Universität Bern, 1999 – heute\n' >b.txt
+}
+
+# A PDF of one page that says $1.
+make_pdf() {
+    local text="BT /F1 12 Tf 72 720 Td ($1) Tj ET"
+    cat <<END
+%PDF-1.4
+1 0 obj <</Type/Catalog/Pages 2 0 R>> endobj
+2 0 obj <</Type/Pages/Kids[3 0 R]/Count 1>> endobj
+3 0 obj <</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>> endobj
+4 0 obj <</Length ${#text}>> stream
+$text
+endstream endobj
+5 0 obj <</Type/Font/Subtype/Type1/BaseFont/Helvetica>> endobj
+trailer <</Root 1 0 R>>
+%%EOF
+END
+}
+
+@test "the same as the pipe it stands for" {
+    run -0 --separate-stderr "$cv" a.txt b.txt
+    [ -z "$stderr" ]
+    [ "$output" = "$(pipe 'tokenize a.txt b.txt | embed | mamba-layer | head | extract')" ]
+    [ "${#lines[@]}" = 2 ]
+    [[ ${lines[0]} == '{"id": "a.txt", "education": '* ]]
+}
+
+@test "standard input, and names that look like options or hold quotes" {
+    run -0 "$cv" - <a.txt
+    [[ $output == '{"id": "-", '* ]]
+    [ "${output#*,}" = "$("$cv" a.txt | sed 's/^[^,]*,//')" ]
+    run -0 bash -c 'cat a.txt | "$1" -' _ "$cv"
+    [[ $output == '{"id": "-", '* ]]
+    cp a.txt ./--help
+    cp a.txt 'it'"'"'s "a" $(file)'
+    run -0 "$cv" -- --help 'it'"'"'s "a" $(file)'
+    [[ ${lines[0]} == '{"id": "--help", '* ]]
+    [[ ${lines[1]} == '{"id": "it'"'"'s \"a\" $(file)", '* ]]
+}
+
+@test "options reach the programs they belong to" {
+    run -0 "$cv" -o tsv -H a.txt
+    [[ ${lines[0]} == $'id\tinstitution\tdegree\tyear'* ]]
+    run -0 env -u STATEPIPE_MODEL "$cv" -m "$STATEPIPE_MODEL" --dtype bf16 -j 1 --head tag a.txt
+    run -65 --separate-stderr "$cv" --head lm a.txt
+    [[ $stderr == *extract:* ]]
+    run -2 --separate-stderr "$cv" -o nonsense a.txt
+    [ "$stderr" = "cv: -o: 'nonsense' is not one of jsonl|tsv|csv|table|html|ansi" ]
+    run -2 --separate-stderr "$cv"
+    [ "$stderr" = "cv: names of CVs are missing (- is standard input)" ]
+}
+
+@test "a PDF is read by what is in it, not by its name" {
+    make_pdf 'ETH Zurich, M.Sc. 2015' >p.pdf
+    cp p.pdf p.txt
+    pdftotext -layout p.pdf direct.txt
+    run -0 "$cv" p.pdf p.txt direct.txt
+    [ "${lines[0]#*,}" = "${lines[2]#*,}" ]
+    [ "${lines[1]#*,}" = "${lines[2]#*,}" ]
+    run -0 bash -c 'cat p.pdf | "$1" -' _ "$cv"
+    [ "${output#*,}" = "${lines[0]#*,}" ]
+}
+
+@test "a damaged PDF, and no pdftotext" {
+    printf '%%PDF-1.4\nnothing\n' >bad.pdf
+    run -65 --separate-stderr "$cv" bad.pdf
+    [ "$stderr" = "cv: bad.pdf: pdftotext cannot read it (damaged or locked)" ]
+    make_pdf x >p.pdf
+    mkdir bin
+    ln -s "$(command -v bash)" bin/bash
+    run -69 --separate-stderr env PATH="$PWD/bin" "$cv" p.pdf
+    [ "$stderr" = "cv: p.pdf: pdftotext is not there; install poppler-utils" ]
+}
+
+@test "one bad file among good ones: the others are done, status 1" {
+    printf 'PK\003\004\000\000' >letter.docx
+    run -1 --separate-stderr "$cv" a.txt letter.docx missing.txt b.txt
+    [ "${#lines[@]}" = 2 ]
+    [[ ${lines[1]} == '{"id": "b.txt", '* ]]
+    [[ $stderr == *"cv: letter.docx is neither text nor PDF; convert it first"* ]]
+    [[ $stderr == *"cv: cannot open missing.txt: No such file or directory"* ]]
+    run -66 --separate-stderr "$cv" missing.txt
+    run -65 --separate-stderr "$cv" letter.docx
+    run -66 --separate-stderr "$cv" .
+    [ "$stderr" = "cv: . is a directory" ]
+}
+
+@test "an empty text has no records" {
+    : >empty.txt
+    run -0 "$cv" -o jsonl empty.txt
+    [ "$output" = '{"id": "empty.txt", "education": []}' ]
+}
+
+@test "bytes that are not UTF-8 are replaced, which is said" {
+    printf 'Universit\344t Bern 1999\n' >latin1.txt
+    run -0 --separate-stderr "$cv" latin1.txt
+    [ "$stderr" = "cv: latin1.txt: invalid UTF-8 from byte 9 on is replaced by U+FFFD" ]
+    [ "${#lines[@]}" = 1 ]
+}
+
+@test "the pipe's failure is the command's" {
+    run -66 --separate-stderr "$cv" -m /nonexistent a.txt
+    [[ $stderr == *"/nonexistent"* ]]
+    run -74 bash -c '"$1" a.txt >/dev/full' _ "$cv"
+    [[ $output == *"No space left on device"* ]]
+}
