@@ -2,71 +2,9 @@
 #include "../../lib/statepipe.h"
 #include "../../lib/wire.h"
 #include "check.h"
+#include "stream.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-static struct sp_error err;
-
-/* Ends the run: nothing can be checked without it. */
-static void must(enum sp_code code) {
-    if (!code) return;
-    printf("Bail out! %s\n", err.msg);
-    exit(1);
-}
-
-static int memory_file(void) {
-    int fd = memfd_create("wire", 0);
-    if (fd < 0) abort();
-    return fd;
-}
-
-static struct sp_tensor random_tensor(enum sp_dtype dtype, uint32_t rank, const uint64_t *dim) {
-    struct sp_tensor t;
-    must(sp_tensor_new(&t, dtype, rank, dim, &err));
-    uint8_t *p = t.data;
-    for (size_t i = 0; i < t.n_bytes; i++) p[i] = (uint8_t)check_random();
-    return t;
-}
-
-static struct sp_record *hello_record(enum sp_content content) {
-    struct sp_hello h = {.major = SP_STREAM_MAJOR,
-                         .minor = SP_STREAM_MINOR,
-                         .content = content,
-                         .program = "check",
-                         .next_layer = 3,
-                         .n_layer = 24};
-    for (size_t i = 0; i < 16; i++) h.model.byte[i] = (uint8_t)i;
-    struct sp_record *rec = sp_record_new(SP_KIND_HELLO);
-    must(sp_hello_store(&h, rec, &err));
-    return rec;
-}
-
-static struct sp_record *numbers(enum sp_kind kind, const char *key, uint64_t v, const char *key2,
-                                 uint64_t v2) {
-    struct sp_record *rec = sp_record_new(kind);
-    must(sp_record_set_u64(rec, key, v, &err));
-    if (key2) must(sp_record_set_u64(rec, key2, v2, &err));
-    return rec;
-}
-
-static struct sp_record *chunk(uint64_t rows, uint64_t d) {
-    struct sp_record *rec = numbers(SP_KIND_CHUNK, "doc", 0, "pos", 0);
-    uint64_t span[2] = {rows, 2}, hidden[2] = {rows, d};
-    struct sp_tensor t = random_tensor(SP_U32, 1, &rows);
-    must(sp_record_put_tensor(rec, "ids", &t, &err));
-    t = random_tensor(SP_U64, 2, span);
-    must(sp_record_put_tensor(rec, "span", &t, &err));
-    t = random_tensor(SP_F32, 2, hidden);
-    must(sp_record_put_tensor(rec, "hidden", &t, &err));
-    return rec;
-}
-
-static void send_record(struct sp_writer *w, struct sp_record *rec) {
-    must(sp_writer_write(w, rec, &err));
-    sp_record_free(rec);
-}
 
 static bool same_record(const struct sp_record *a, const struct sp_record *b) {
     bool same = a->kind == b->kind && strcmp(a->kind_name, b->kind_name) == 0 &&
@@ -84,7 +22,7 @@ static bool same_record(const struct sp_record *a, const struct sp_record *b) {
 static void check_round_trip(void) {
     enum { N = 40 };
     struct sp_record *sent[N];
-    int fd = memory_file();
+    int fd = memory_file(NULL, 0);
     struct sp_writer *w;
     must(sp_writer_new(&w, fd, "memory", &err));
     for (int i = 0; i < N; i++) {
@@ -97,7 +35,7 @@ static void check_round_trip(void) {
         else if (i == N - 1)
             sent[i] = numbers(SP_KIND_END, "docs", 7, "errors", 1);
         else
-            sent[i] = chunk((uint64_t)check_random_int(0, 300), (uint64_t)check_random_int(0, 900));
+            sent[i] = chunk(0, (uint64_t)check_random_int(0, 300), (uint64_t)check_random_int(0, 900));
         must(sp_writer_write(w, sent[i], &err));
     }
     must(sp_writer_flush(w, &err));
