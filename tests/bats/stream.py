@@ -189,7 +189,7 @@ def main():
     p.add_argument("--cont", action="append", default=[])
     p.add_argument("--noids", action="store_true")
     p.add_argument("spec", nargs="*")
-    args = p.parse_args()
+    args = p.parse_intermixed_args()
     random.seed(args.seed)
     if args.command == "tokens":
         make_tokens(args)
