@@ -155,7 +155,10 @@ deps:
 	    -o Dpkg::Use-Pty=0 install $$missing >/dev/null
 
 demo: all
-	@share/samples/demo $(BUILD)/bin/statepipe
+	@for f in share/samples/jane-doe.txt share/samples/two-column.pdf; do \
+	    echo; echo "$$ statepipe cv -o table $$f"; \
+	    $(BUILD)/bin/statepipe cv -o table $$f || exit; \
+	done
 
 # Preloaded by tests/bats/inject.bats.
 $(BUILD)/inject.so: tests/inject/inject.c
@@ -225,7 +228,7 @@ install: all
 	install -m 644 $(BUILD)/completions/_statepipe $(D)$(word 2,$(COMPLETION_AS))
 	install -m 644 $(BUILD)/completions/statepipe.fish $(D)$(word 3,$(COMPLETION_AS))
 	install -m 644 share/magic $(D)$(datadir)/statepipe
-	cd share && find $(notdir $(wildcard share/model share/corpus share/samples)) -type f \
+	cd share && find $(notdir $(wildcard share/model share/corpus share/samples)) -type f ! -name '*.py' \
 	    -exec install -D -m 644 {} $(D)$(datadir)/statepipe/{} \;
 	install -m 644 README.md LICENSE $(D)$(datadir)/doc/statepipe
 

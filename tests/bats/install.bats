@@ -54,6 +54,12 @@ install_here() {
     grep -q "^model  *$(realpath "$root")/share/statepipe/model$" <<<"$output"
 }
 
+@test "the installed mkresume finds its lists" {
+    cd /
+    run -0 "$root/bin/statepipe" mkresume -n 1
+    [[ $output == '{"id": '* ]]
+}
+
 @test "a C program builds with what pkg-config says, and runs" {
     [ "${SAN:-0}" = 0 ] || skip "the library is built for the sanitizers"
     cat >"$BATS_TEST_TMPDIR/use.c" <<'END'

@@ -1,0 +1,31 @@
+load common
+
+# What the README tells a new user to type, works: its sh blocks are run, from the top of the tree.
+
+@test "every command of the README's sh blocks succeeds and prints something, or keeps a state" {
+    [ -d "$TREE/share/model" ] || skip "this tree has no model yet"
+    local line n=0
+    mkdir "$BATS_TEST_TMPDIR/bin"
+    ln -s "$STATEPIPE_BUILD/bin/statepipe" "$BATS_TEST_TMPDIR/bin"
+    cd "$TREE" || exit 70
+    while IFS= read -r line; do
+        [[ $line != \#* ]] || continue
+        line=${line//\/tmp\//$BATS_TEST_TMPDIR/}
+        echo "$line"
+        run -0 --separate-stderr env PATH="$BATS_TEST_TMPDIR/bin:$PATH" bash -c "$line"
+        [ -n "$output" ] || [[ $line == *--dump-state* ]]
+        n=$((n + 1))
+    done < <(sed -n '/^```sh/,/^```$/{/^```/!p}' README.md)
+    [ "$n" -ge 6 ]
+}
+
+@test "the README names every program, and no page that is not there" {
+    local p page
+    for p in "$STATEPIPE_BUILD"/bin/*; do
+        grep -q "\b$(basename "$p")\b" "$TREE/README.md"
+    done
+    while read -r page; do
+        echo "$page"
+        [ -e "$TREE/man/$page" ] || [ -e "$TREE/man/${page#statepipe-}" ]
+    done < <(grep -o 'statepipe-[a-z-]*([157])' "$TREE/README.md" | sed 's/(\(.\))/.\1/' | sort -u)
+}
