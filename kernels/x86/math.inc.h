@@ -53,8 +53,8 @@ static inline vec vec_sigmoid(vec u) {
     return vec_div(vec_if_positive(u, vec_set(1), e), vec_add(vec_set(1), e));
 }
 
-/* 2^t for t <= 127 and at least 2^-126: the decay of the scan, where rounding t does no more harm
- * than rounding delta * A does before any exp. */
+/* 2^t for t <= 126, where denormal results may be 0: the decay of the scan. Rounding t does no more
+ * harm than rounding delta * A does before any exp. */
 static inline vec vec_decay(vec t) {
     vec f, n = vec_split(t, &f);
     return vec_join(exp2_fraction(f), n);

@@ -118,18 +118,18 @@ static inline vec vec_scale(vec p, vec n) {
     return _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
 }
 
-/* The nearest integer n and the fraction t - n, for a power of 2; t below -126 is taken for -126, t
- * is below 127. */
+/* The nearest integer n and the fraction t - n, for a power of 2. */
 static inline vec vec_split(vec t, vec *fraction) {
-    t = _mm256_max_ps(_mm256_set1_ps(-126), t);
     vec n = vec_round(t);
     *fraction = _mm256_sub_ps(t, n);
     return n;
 }
-/* p * 2^n for n and p = 2^fraction of vec_split: a normal number, so n is added to the exponent. */
+/* p * 2^n for n <= 126 and p = 2^fraction of vec_split, where denormal results may be 0: n is added
+ * to the exponent. NaN is not less than anything and stays. */
 static inline vec vec_join(vec p, vec n) {
     __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
+    vec product = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
+    return _mm256_and_ps(product, _mm256_cmp_ps(n, _mm256_set1_ps(-125), _CMP_NLT_UQ));
 }
 
 /* Always in the same order, so that a sum has one value. */

@@ -111,7 +111,7 @@ static inline vec vec_split(vec t, vec *fraction) {
     *fraction = _mm512_reduce_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     return _mm512_sub_ps(t, *fraction);
 }
-/* p * 2^n for n and p = 2^fraction of vec_split. */
+/* p * 2^n for n <= 126 and p = 2^fraction of vec_split, where denormal results may be 0. */
 static inline vec vec_join(vec p, vec n) {
     return _mm512_scalef_ps(p, n);
 }

@@ -71,6 +71,22 @@ static inline double kernel_special_error(const float *a, const float *b, int64_
     }
     return diff == 0 ? 0 : sqrt(diff / (norm > 0 ? norm : 1e-300));
 }
+/* ||a - b|| / ||b|| over all cases of a check: in one small case alone, all that makes up a sum may
+ * cancel and leave nothing but rounding. NaN is an infinite error. */
+struct kernel_error {
+    double diff, norm;
+};
+static inline void kernel_compare(struct kernel_error *e, const float *a, const float *b,
+                                  int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        double d = (double)a[i] - (double)b[i];
+        e->diff += isnan(d) ? INFINITY : d * d;
+        e->norm += (double)b[i] * (double)b[i];
+    }
+}
+static inline double kernel_error(const struct kernel_error *e) {
+    return e->diff == 0 ? 0 : sqrt(e->diff / e->norm);
+}
 static inline double kernel_worst(double a, double b) {
     return isnan(b) || b > a ? (isnan(b) ? INFINITY : b) : a;
 }
