@@ -5,6 +5,7 @@
 
 #define LOG2E 0x1.715476p+0f /* log2(e), and what rounding took from it: */
 #define LOG2E_REST 0x1.4ae0c0p-26f
+#define LN2 0x1.62e430p-1f
 
 /* 2^f for |f| <= 1/2, 1 at 0; 3.0e-9 from the true value. */
 static inline vec exp2_fraction(vec f) {

@@ -11,6 +11,7 @@
 #include "conv.inc.h"
 #include "scan_fwd.inc.h"
 #include "scan_step.inc.h"
+#include "scan_bwd.inc.h"
 #include "rmsnorm.inc.h"
 #include "pointwise.inc.h"
 
@@ -32,6 +33,7 @@ void sp_kernels_avx512(struct sp_kernels *k) {
     k->conv_bwd = conv_bwd;
     k->scan_fwd = scan_fwd;
     k->scan_step = scan_step;
+    k->scan_bwd = scan_bwd;
     k->rmsnorm_fwd = rmsnorm_fwd;
     k->rmsnorm_bwd = rmsnorm_bwd;
     k->xent = xent;

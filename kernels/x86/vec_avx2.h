@@ -144,6 +144,20 @@ static inline float vec_largest(vec a) {
     return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
 }
 
+/* Lane i is the sum over the lanes of r[i]; r is used up. */
+static inline vec vec_sums(vec r[VEC_LANES]) {
+    for (int i = 0; i < 4; i++)
+        r[i] = _mm256_add_ps(_mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]),
+                             _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]));
+    for (int i = 0; i < 2; i++) {
+        __m256d a = _mm256_castps_pd(r[2 * i]), b = _mm256_castps_pd(r[2 * i + 1]);
+        r[i] = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)),
+                             _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
+    }
+    return _mm256_add_ps(_mm256_permute2f128_ps(r[0], r[1], 0x20),
+                         _mm256_permute2f128_ps(r[0], r[1], 0x31));
+}
+
 /* r[i] lane j becomes r[j] lane i. */
 static inline void vec_transpose(vec r[VEC_LANES]) {
     vec s[VEC_LANES];

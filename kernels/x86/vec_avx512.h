@@ -127,6 +127,23 @@ static inline float vec_largest(vec a) {
     return _mm512_reduce_max_ps(a);
 }
 
+/* Lane i is the sum over the lanes of r[i]; r is used up. */
+static inline vec vec_sums(vec r[VEC_LANES]) {
+    for (int i = 0; i < 8; i++)
+        r[i] = _mm512_add_ps(_mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]),
+                             _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]));
+    for (int i = 0; i < 4; i++) {
+        __m512d a = _mm512_castps_pd(r[2 * i]), b = _mm512_castps_pd(r[2 * i + 1]);
+        r[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+                             _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+    }
+    for (int n = 2; n > 0; n /= 2) /* each quarter of r[i] holds a part of four sums */
+        for (int i = 0; i < n; i++)
+            r[i] = _mm512_add_ps(_mm512_shuffle_f32x4(r[2 * i], r[2 * i + 1], 0x88),
+                                 _mm512_shuffle_f32x4(r[2 * i], r[2 * i + 1], 0xdd));
+    return r[0];
+}
+
 /* r[i] lane j becomes r[j] lane i. */
 static inline void vec_transpose(vec r[VEC_LANES]) {
     vec s[VEC_LANES];
