@@ -97,11 +97,12 @@ static void show_time(char *out, size_t size, double s) {
         snprintf(out, size, "%d:%02d:%02d", (int)s / 3600, (int)s / 60 % 60, (int)s % 60);
 }
 
-/* On a terminal one line that is written over; elsewhere a line per evaluation (-v: per step). */
+/* On a terminal one line that is written over; elsewhere a line per --eval-every steps (-v: per
+ * step). */
 static void on_report(void *ctx, const struct sp_train_report *r) {
     struct progress *p = ctx;
     char left[32], eval[96] = "";
-    bool line = r->evaluated || verbose;
+    bool line = r->last || verbose || r->step % options.eval_every == 0;
     if (!line && (!p->terminal || r->elapsed_s - p->shown_s < REPORT_EVERY_S)) return;
     p->shown_s = r->elapsed_s;
     show_time(left, sizeof left, r->elapsed_s / r->progress - r->elapsed_s);

@@ -176,6 +176,7 @@ enum sp_code sp_train_run(struct sp_train *run, const volatile sig_atomic_t *sto
     if (run->optimiser.step == 0)
         return sp_error_set(err, SP_E_DATA, "the input holds no document to train on");
     if (evaluated_at != run->optimiser.step) {
+        run->report.last = true;
         SP_TRY(evaluate(run, err));
         report(ctx, &run->report);
     }

@@ -272,6 +272,7 @@ struct sp_train_report {
     double progress, loss, norm, lr, tokens_per_s, elapsed_s;
     int64_t n_token;
     uint64_t n_doc;
+    bool last;      /* step of the run */
     bool evaluated; /* the next two are there */
     double eval_loss, eval_accuracy;
     int64_t eval_tokens;

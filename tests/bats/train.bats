@@ -1,0 +1,156 @@
+load common
+
+# Documents of letters in which what stands between @ and a space is a degree.
+documents() {
+    awk -v n="$1" -v seed="${2:-1}" 'BEGIN {
+        srand(seed)
+        for (i = 0; i < n; i++) {
+            text = ""; spans = ""
+            for (k = 0; k < 12; k++) {
+                word = substr("abcdefghijklmnopqrstuvwxyz", 1 + int(rand() * 22), 2 + int(rand() * 3))
+                if (rand() < 0.4) {
+                    start = length(text) + 1
+                    spans = spans (spans ? "," : "") "[" start "," start + length(word) ",\"degree\",[" k "]]"
+                    word = "@" word
+                }
+                text = text word " "
+            }
+            printf "{\"id\":\"%d\",\"text\":\"%s\",\"spans\":[%s]}\n", i, text, spans
+        }
+    }'
+}
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    cat >config.json <<'END'
+{"model_type": "mamba", "architectures": ["MambaForCausalLM"], "hidden_size": 16, "num_hidden_layers": 1,
+ "state_size": 4, "conv_kernel": 4, "intermediate_size": 32, "time_step_rank": 1, "vocab_size": 264,
+ "layer_norm_epsilon": 1e-5, "use_bias": false, "use_conv_bias": true, "tie_word_embeddings": true,
+ "statepipe": {"format": 1, "tokenizer": "bytes", "default_head": "tags", "passes": 1, "delay": 1, "heads": {
+  "tags": {"type": "tag", "labels": ["O", "N-degree", "I-degree"]},
+  "kind": {"type": "class", "labels": ["cv", "letter"]}, "lm": {"type": "lm"}}}}
+END
+    options='--config config.json --batch 512 --lr 2e-2 --warmup 5 -j 2'
+}
+
+tokens() { # N [SEED]
+    documents "$@" | "$STATEPIPE_BUILD/bin/tokenize" -m bytes --pad 1 --jsonl
+}
+
+# In the background: its own process, so that $pid can be sent a signal.
+start() {
+    # shellcheck disable=SC2086
+    "$STATEPIPE_BUILD/bin/train" $options "$@" 2>log 3>&- &
+    pid=$!
+}
+when_at() { # STEP
+    while ! grep -qs "step $1 " log; do
+        kill -0 $pid
+        sleep 0.02
+    done
+}
+
+@test "a tagger learns from a pipe, and the pipe finds what it learned" {
+    tokens 700 >s
+    run -0 --separate-stderr pipe "cat s | train $options --steps 60 --holdout 20 --eval-docs 10 -o out"
+    [ -z "$output" ]
+    grep -q 'step 60 .* eval .* right' <<<"$stderr"
+    [ "$(ls out)" = $'config.json\nmodel.safetensors' ]
+    run -0 pipe "printf 'abc @defg hijk @pq r' | tokenize -m out | embed -m out | mamba-layer -m out |
+        head -m out | extract -o tsv | cut -f 3"
+    [ "$output" = $'defg\npq' ]
+}
+
+@test "a run that is killed goes on and ends with the same bytes" {
+    tokens 300 >s
+    run -0 pipe "train $options --steps 40 -o whole s"
+    start --steps 40 --checkpoint-minutes 0.0001 -v -o killed s
+    when_at 12
+    kill -9 $pid
+    run wait $pid
+    [ -e killed/checkpoint ]
+    run -0 --separate-stderr pipe "train $options --steps 40 --checkpoint-minutes 0.0001 -o killed s"
+    grep -q 'going on after step' <<<"$stderr"
+    cmp whole/model.safetensors killed/model.safetensors
+    [ ! -e killed/checkpoint ]
+}
+
+@test "a signal leaves a checkpoint and a model that can be used" {
+    tokens 300 >s
+    start --steps 100000 -v -o out s
+    when_at 3
+    kill -TERM $pid
+    wait $pid
+    grep -q 'the same command goes on from out/checkpoint' log
+    [ -e out/checkpoint ] && [ -e out/model.safetensors ]
+}
+
+@test "a file is read --epochs times, and the rate ends at its least" {
+    tokens 40 >s
+    run -0 --separate-stderr pipe "train $options --epochs 3 --shuffle 0 -v -o out s"
+    grep -q '100 %' <<<"$stderr"
+    steps=$(grep -c 'norm' <<<"$stderr")
+    run -0 --separate-stderr pipe "train $options --epochs 1 --shuffle 0 -v --force -o out s"
+    [ "$steps" -gt $((2 * $(grep -c 'norm' <<<"$stderr"))) ]
+}
+
+@test "language model and class; --init goes on, other heads stay" {
+    tokens 200 >s
+    documents 200 | sed 's/"spans":.*/"spans":[[0,3,"letter",[]]]}/' >letters
+    run -0 --separate-stderr pipe "train $options --task lm --steps 30 --holdout 10 -o lm s"
+    grep -Eq 'eval [0-3]\.' <<<"$stderr"
+    run -0 --separate-stderr pipe "tokenize -m bytes --jsonl letters |
+        train --init lm --task class --lr 2e-2 --warmup 1 --batch 512 --steps 20 -o class"
+    grep -Eq 'loss 0\.[01]' <<<"$stderr"
+    run -0 python3 - <<'END'
+import json, struct
+def tensors(path):
+    data = open(path, "rb").read()
+    n = struct.unpack("<Q", data[:8])[0]
+    head = json.loads(data[8:8 + n])
+    return {k: data[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]]
+            for k, v in head.items() if k != "__metadata__"}
+a, b = tensors("lm/model.safetensors"), tensors("class/model.safetensors")
+assert a["statepipe.tags.weight"] == b["statepipe.tags.weight"]
+assert a["statepipe.kind.weight"] != b["statepipe.kind.weight"]
+assert a["backbone.layers.0.mixer.A_log"] != b["backbone.layers.0.mixer.A_log"]
+END
+}
+
+@test "usage errors" {
+    tokens 5 >s
+    run -2 pipe "train --config config.json s"
+    [[ $output == *"-o DIR"* ]]
+    run -2 pipe "train -o out s"
+    [[ $output == *"--config FILE"*"--init DIR"* ]]
+    run -2 pipe "cat s | train $options -o out"
+    [[ $output == *"--steps or --time"* ]]
+    run -2 pipe "train $options --task class --head tags -o out s"
+    [[ $output == *"no head tags of type class"* ]]
+    run -2 pipe "train $options --max-len 1000 -o out s"
+    [[ $output == *"--max-len"* ]]
+    run -2 pipe "train $options --steps 2 -o out s s"
+    run -2 pipe "train $options --steps 0 -o out s"
+    run -2 pipe "train $options --eval s --holdout 3 --steps 2 -o out s"
+    run -0 pipe "train $options --steps 2 -o out s"
+    run -2 pipe "train $options --steps 2 -o out s"
+    [[ $output == *"finished model"* ]]
+    run -0 pipe "train $options --steps 2 --force -o out s"
+}
+
+@test "bad input" {
+    tokens 5 >s
+    run -66 pipe "train $options --steps 2 -o out none"
+    run -66 pipe "train --config none.json --steps 2 -o out s"
+    run -65 pipe "train $options --steps 2 -o out </dev/null"
+    run -65 pipe "printf 'plain text' | train $options --steps 2 -o out"
+    command head -c 3000 s >cut
+    run -65 pipe "train $options --steps 1000 -o out --force cut"
+    run -65 pipe "tokenize -m bytes --jsonl /dev/null | train $options --steps 2 -o out"
+    [[ $output == *"no document"* ]]
+    documents 5 | "$STATEPIPE_BUILD/bin/tokenize" -m bytes --jsonl >unpadded
+    run -65 pipe "train $options --steps 2 -o out --force unpadded"
+    [[ $output == *"--pad 1"* ]]
+    : >file
+    run -74 pipe "train $options --steps 2 -o file/out s"
+}
