@@ -56,7 +56,8 @@ static inline vec vec_if_positive(vec a, vec yes, vec no) {
 
 /* Memory: whole vectors, or only the lanes of a mask, the rest being zero or left alone. */
 static inline vec_mask vec_first(int64_t n) {
-    return n >= VEC_LANES ? (vec_mask)0xffff : (vec_mask)((1u << n) - 1);
+    uint32_t lanes = n >= VEC_LANES ? 0xffffu : (1u << n) - 1u;
+    return (vec_mask)lanes;
 }
 static inline vec vec_load(const float *p) {
     return _mm512_loadu_ps(p);
