@@ -112,8 +112,7 @@ static enum sp_code write_document(struct extract *x, const struct sp_record *en
     x->n_record += x->records.n;
     if (!x->to_stream) {
         begin(x);
-        sp_records_write(stdout, x->format, &doc, &x->records);
-        return SP_OK;
+        return sp_records_write(stdout, x->format, &doc, &x->records, err);
     }
     uint64_t index = 0;
     sp_record_get_u64(end, "doc", &index);

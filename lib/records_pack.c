@@ -5,6 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What is packed; failed: some of it found no memory, and the rest makes no sense. */
+struct packed {
+    msgpack_sbuffer buf;
+    bool failed;
+};
+static int pack_bytes(void *data, const char *bytes, size_t n) {
+    struct packed *p = data;
+    if (!p->failed && msgpack_sbuffer_write(&p->buf, bytes, n) != 0) p->failed = true;
+    return p->failed ? -1 : 0;
+}
+
 static void pack_str(msgpack_packer *pk, const char *s, size_t n) {
     msgpack_pack_str(pk, n);
     msgpack_pack_str_body(pk, s, n);
@@ -50,19 +61,17 @@ static enum sp_code store(struct sp_record *rec, uint64_t doc_index, const struc
     enum sp_code code = sp_record_set_u64(rec, "doc", doc_index, err);
     for (int f = 0; !code && f < SP_FIELD_COUNT; f++) {
         const struct sp_span *s = &e->field[f];
-        msgpack_sbuffer buf;
+        struct packed out = {.failed = false};
         msgpack_packer pk;
-        msgpack_sbuffer_init(&buf);
-        msgpack_packer_init(&pk, &buf, msgpack_sbuffer_write);
+        msgpack_sbuffer_init(&out.buf);
+        msgpack_packer_init(&pk, &out, pack_bytes);
         char *text = malloc(s->there ? 3 * (size_t)(s->end - s->start) : 1);
         if (text) pack_field(&pk, doc, e, (enum sp_field)f, text);
-        /* Half a value is none: it is taken only when every write to the buffer found memory. */
-        bool whole = text && buf.data && buf.size > 0;
-        code =
-            whole ? sp_record_set_raw(rec, sp_field_name((enum sp_field)f), buf.data, buf.size, err)
-                  : sp_error_set(err, SP_E_DEVICE, "out of memory for a record");
+        code = text && !out.failed ? sp_record_set_raw(rec, sp_field_name((enum sp_field)f),
+                                                       out.buf.data, out.buf.size, err)
+                                   : sp_error_set(err, SP_E_DEVICE, "out of memory for a record");
         free(text);
-        msgpack_sbuffer_destroy(&buf);
+        msgpack_sbuffer_destroy(&out.buf);
     }
     return code;
 }

@@ -20,10 +20,10 @@ static int by_place(const void *a, const void *b) {
     return x->record < y->record ? -1 : x->record > y->record;
 }
 
-/* Sorted, none inside another; NULL when there are none (or no memory for them). */
+/* Sorted, none inside another; NULL when out of memory. */
 static struct mark *marks_of(const struct sp_records *r, size_t *n) {
     *n = 0;
-    struct mark *mark = r->n ? calloc(r->n, SP_FIELD_COUNT * sizeof *mark) : NULL;
+    struct mark *mark = calloc(r->n + 1, SP_FIELD_COUNT * sizeof *mark);
     if (!mark) return NULL;
     for (size_t i = 0; i < r->n; i++)
         for (int f = 0; f < SP_FIELD_COUNT; f++) {
@@ -97,11 +97,13 @@ void sp_records_page_end(FILE *out) {
     fputs("</body>\n</html>\n", out);
 }
 
-void sp_records_page_write(FILE *out, enum sp_records_format format, const struct sp_document *doc,
-                           const struct sp_records *records) {
+enum sp_code sp_records_page_write(FILE *out, enum sp_records_format format,
+                                   const struct sp_document *doc, const struct sp_records *records,
+                                   struct sp_error *err) {
     bool html = format == SP_RECORDS_HTML;
     size_t n_mark;
     struct mark *mark = marks_of(records, &n_mark);
+    if (!mark) return sp_error_set(err, SP_E_DEVICE, "out of memory for %zu records", records->n);
     fputs(html ? "<section>\n<h2>" : "==> ", out);
     put_text(out, format, doc->id, strlen(doc->id));
     fputs(html ? "</h2>\n<pre>\n" : " <==\n", out);
@@ -117,4 +119,5 @@ void sp_records_page_write(FILE *out, enum sp_records_format format, const struc
     if (doc->n_text && doc->text[doc->n_text - 1] != '\n') putc('\n', out);
     if (html) fputs("</pre>\n</section>\n", out);
     free(mark);
+    return SP_OK;
 }

@@ -186,7 +186,8 @@ static size_t columns_of(const char *s, size_t n) {
     return columns;
 }
 
-/* What the table shows of a field: the year as numbers where it has any. Owned by the caller. */
+/* What the table shows of a field: the year as numbers where it has any. Owned by the caller; NULL
+ * when out of memory. */
 static char *table_text(const struct sp_document *doc, const struct sp_education *e,
                         enum sp_field field) {
     const struct sp_span *s = &e->field[field];
@@ -208,7 +209,8 @@ static char *table_text(const struct sp_document *doc, const struct sp_education
 /* In this order: what is short first, so that columns line up. */
 static const enum sp_field table_order[SP_FIELD_COUNT] = {SP_YEAR, SP_DEGREE, SP_INSTITUTION};
 
-static void write_table(FILE *out, const struct sp_document *doc, const struct sp_records *r) {
+static enum sp_code write_table(FILE *out, const struct sp_document *doc,
+                                const struct sp_records *r, struct sp_error *err) {
     size_t width[SP_FIELD_COUNT] = {0};
     put_cell(out, SP_RECORDS_TABLE, doc->id, strlen(doc->id));
     fputs(r->n ? ":\n" : ": no records\n", out);
@@ -216,7 +218,8 @@ static void write_table(FILE *out, const struct sp_document *doc, const struct s
     for (size_t i = 0; i < 2 * r->n; i++) {
         for (int k = 0; k < SP_FIELD_COUNT; k++) {
             char *text = table_text(doc, &r->item[i % r->n], table_order[k]);
-            const char *shown = text && *text ? text : "-";
+            if (!text) return sp_error_set(err, SP_E_DEVICE, "out of memory for a table");
+            const char *shown = *text ? text : "-";
             size_t columns = columns_of(shown, strlen(shown));
             if (i < r->n && columns > width[k])
                 width[k] = columns < TABLE_COLUMNS_MAX ? columns : TABLE_COLUMNS_MAX;
@@ -229,6 +232,7 @@ static void write_table(FILE *out, const struct sp_document *doc, const struct s
         }
         if (i >= r->n) putc('\n', out);
     }
+    return SP_OK;
 }
 
 /* ---- all of them ---- */
@@ -241,19 +245,21 @@ void sp_records_begin(FILE *out, enum sp_records_format format, bool header) {
     if (format == SP_RECORDS_HTML) sp_records_page_begin(out);
 }
 
-void sp_records_write(FILE *out, enum sp_records_format format, const struct sp_document *doc,
-                      const struct sp_records *records) {
+enum sp_code sp_records_write(FILE *out, enum sp_records_format format,
+                              const struct sp_document *doc, const struct sp_records *records,
+                              struct sp_error *err) {
     switch (format) {
     case SP_RECORDS_JSONL: write_jsonl(out, doc, records); break;
-    case SP_RECORDS_TABLE: write_table(out, doc, records); break;
+    case SP_RECORDS_TABLE: return write_table(out, doc, records, err);
     case SP_RECORDS_HTML:
-    case SP_RECORDS_ANSI: sp_records_page_write(out, format, doc, records); break;
+    case SP_RECORDS_ANSI: return sp_records_page_write(out, format, doc, records, err);
     case SP_RECORDS_TSV:
     case SP_RECORDS_CSV:
         for (size_t i = 0; i < records->n; i++) write_cells(out, format, doc, &records->item[i]);
         break;
     case SP_RECORDS_FORMAT_COUNT: break;
     }
+    return SP_OK;
 }
 
 void sp_records_end(FILE *out, enum sp_records_format format) {

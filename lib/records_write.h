@@ -28,8 +28,9 @@ struct sp_document {
 
 /* Once before the first and after the last document; header: a line of column names (TSV, CSV). */
 void sp_records_begin(FILE *out, enum sp_records_format format, bool header);
-void sp_records_write(FILE *out, enum sp_records_format format, const struct sp_document *doc,
-                      const struct sp_records *records);
+enum sp_code sp_records_write(FILE *out, enum sp_records_format format,
+                              const struct sp_document *doc, const struct sp_records *records,
+                              struct sp_error *err);
 void sp_records_end(FILE *out, enum sp_records_format format);
 
 /* Classes of a document, best first (JSONL, TSV, CSV, TABLE). */
@@ -49,8 +50,9 @@ size_t sp_text_clean(char *out, const char *text, size_t n);
 
 /* For records_write.c and records_page.c. */
 void sp_records_page_begin(FILE *out);
-void sp_records_page_write(FILE *out, enum sp_records_format format, const struct sp_document *doc,
-                           const struct sp_records *records);
+enum sp_code sp_records_page_write(FILE *out, enum sp_records_format format,
+                                   const struct sp_document *doc, const struct sp_records *records,
+                                   struct sp_error *err);
 void sp_records_page_end(FILE *out);
 
 #endif
