@@ -103,6 +103,20 @@ bool sp_bert_is_chinese(uint32_t cp);
 /* ---- words (token_words.c) --------------------------------------------------------------------
  */
 
+/* Characters that `tokenizers` takes for something else than utf8proc (token_unicode.c). */
+enum sp_unicode_list {
+    SP_UNICODE_LETTERS,
+    SP_UNICODE_NUMBERS,
+    SP_UNICODE_KEPT,
+    SP_UNICODE_UNMARKED,
+    SP_UNICODE_MARKED,
+    SP_UNICODE_UNPUNCTUATED,
+    SP_UNICODE_PUNCTUATED,
+    SP_UNICODE_UNORDERED
+};
+bool sp_unicode_in(enum sp_unicode_list list, uint32_t cp);
+uint32_t sp_unicode_lower(uint32_t cp); /* of a character that utf8proc does not change */
+
 /* What the pattern of ByteLevel tells apart. */
 enum sp_char_class { SP_CHAR_OTHER = 0, SP_CHAR_LETTER, SP_CHAR_NUMBER, SP_CHAR_SPACE };
 enum sp_char_class sp_char_class(uint32_t cp);

@@ -15,7 +15,9 @@ static enum sp_code no_memory(struct sp_error *err, size_t n) {
 }
 
 static unsigned combining_class(int32_t cp) {
-    return (unsigned)utf8proc_get_property(cp)->combining_class;
+    if (cp < 0x300) return 0;
+    unsigned class = (unsigned)utf8proc_get_property(cp)->combining_class & 0xFF;
+    return class && sp_unicode_in(SP_UNICODE_UNORDERED, (uint32_t)cp) ? 0 : class;
 }
 
 /* Marks and the later letters of Hangul syllables join; so do a few characters of class 0, all of
@@ -58,9 +60,9 @@ static bool sort_marks(struct sp_scratch *s, struct sp_change *c, size_t n) {
     size_t start[257] = {0};
     struct sp_change *sorted = sp_buffer_need(&s->sorted, n, sizeof *sorted);
     if (!sorted) return false;
-    for (size_t i = 0; i < n; i++) start[(combining_class(c[i].cp) & 0xFF) + 1]++;
+    for (size_t i = 0; i < n; i++) start[combining_class(c[i].cp) + 1]++;
     for (size_t i = 1; i < 257; i++) start[i] += start[i - 1];
-    for (size_t i = 0; i < n; i++) sorted[start[combining_class(c[i].cp) & 0xFF]++] = c[i];
+    for (size_t i = 0; i < n; i++) sorted[start[combining_class(c[i].cp)]++] = c[i];
     memcpy(c, sorted, n * sizeof *c);
     return true;
 }

@@ -19,9 +19,22 @@ static bool is_cleaned_away(uint32_t cp) {
     case UTF8PROC_CATEGORY_CC:
     case UTF8PROC_CATEGORY_CF:
     case UTF8PROC_CATEGORY_CS:
-    case UTF8PROC_CATEGORY_CO: return true;
+    case UTF8PROC_CATEGORY_CO: return !sp_unicode_in(SP_UNICODE_KEPT, cp);
     default: return false;
     }
+}
+
+static bool is_accent(uint32_t cp) {
+    if (cp < 0x300) return false;
+    if (utf8proc_category((utf8proc_int32_t)cp) == UTF8PROC_CATEGORY_MN)
+        return !sp_unicode_in(SP_UNICODE_UNMARKED, cp);
+    return sp_unicode_in(SP_UNICODE_MARKED, cp);
+}
+
+static uint32_t to_lower(uint32_t cp) {
+    if (cp < 0x80) return cp >= 'A' && cp <= 'Z' ? cp | 0x20 : cp;
+    uint32_t lower = (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp);
+    return lower == cp && cp > 0x250 ? sp_unicode_lower(cp) : lower;
 }
 
 bool sp_bert_is_chinese(uint32_t cp) {
@@ -87,7 +100,7 @@ static bool strip_accents(struct sp_scratch *s, size_t *n_place) {
     if (!to) return false;
     for (size_t i = 0; i < n_change; i++) {
         size_t at = c[i].change > 0 ? old - (old > 0) : old++;
-        if (c[i].cp >= 0x300 && utf8proc_category(c[i].cp) == UTF8PROC_CATEGORY_MN) continue;
+        if (is_accent((uint32_t)c[i].cp)) continue;
         to[k++] = (struct place){(uint32_t)c[i].cp, p[at].align};
     }
     struct sp_buffer swap = s->chars;
@@ -112,7 +125,7 @@ static bool finish(struct sp_scratch *s, const struct sp_bert_options *o, size_t
             memcpy(text + k, "i\xcc\x87", 3);
             len = 3;
         } else {
-            if (o->lowercase) cp = (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp);
+            if (o->lowercase) cp = to_lower(cp);
             len = sp_utf8_encode(text + k, cp);
         }
         for (; len > 0; len--) align[k++] = p[i].align;

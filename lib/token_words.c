@@ -6,29 +6,6 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* Letters and numbers that Unicode 15.1 and 16.0 added: the pattern that we follow is matched with
- * the tables of 16.0, utf8proc 2.8 has those of 15.0. */
-static const struct {
-    uint32_t first, last;
-    enum sp_char_class class;
-} later[] = {
-    {0x1C89, 0x1C8A, SP_CHAR_LETTER},   {0xA7CB, 0xA7CD, SP_CHAR_LETTER},
-    {0xA7DA, 0xA7DC, SP_CHAR_LETTER},   {0x105C0, 0x105F3, SP_CHAR_LETTER},
-    {0x10D40, 0x10D49, SP_CHAR_NUMBER}, {0x10D4A, 0x10D65, SP_CHAR_LETTER},
-    {0x10D6F, 0x10D85, SP_CHAR_LETTER}, {0x10EC2, 0x10EC4, SP_CHAR_LETTER},
-    {0x11380, 0x11389, SP_CHAR_LETTER}, {0x1138B, 0x1138B, SP_CHAR_LETTER},
-    {0x1138E, 0x1138E, SP_CHAR_LETTER}, {0x11390, 0x113B5, SP_CHAR_LETTER},
-    {0x113B7, 0x113B7, SP_CHAR_LETTER}, {0x113D1, 0x113D1, SP_CHAR_LETTER},
-    {0x113D3, 0x113D3, SP_CHAR_LETTER}, {0x116D0, 0x116E3, SP_CHAR_NUMBER},
-    {0x11BC0, 0x11BE0, SP_CHAR_LETTER}, {0x11BF0, 0x11BF9, SP_CHAR_NUMBER},
-    {0x13460, 0x143FA, SP_CHAR_LETTER}, {0x16100, 0x1611D, SP_CHAR_LETTER},
-    {0x16130, 0x16139, SP_CHAR_NUMBER}, {0x16D40, 0x16D6C, SP_CHAR_LETTER},
-    {0x16D70, 0x16D79, SP_CHAR_NUMBER}, {0x18CFF, 0x18CFF, SP_CHAR_LETTER},
-    {0x1CCF0, 0x1CCF9, SP_CHAR_NUMBER}, {0x1E5D0, 0x1E5ED, SP_CHAR_LETTER},
-    {0x1E5F0, 0x1E5F0, SP_CHAR_LETTER}, {0x1E5F1, 0x1E5FA, SP_CHAR_NUMBER},
-    {0x2EBF0, 0x2EE5D, SP_CHAR_LETTER},
-};
-
 bool sp_char_is_space(uint32_t cp) {
     if (cp < 0x80) return cp == ' ' || (cp >= 9 && cp <= 13);
     return cp == 0x85 || cp == 0xA0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200A) ||
@@ -36,9 +13,8 @@ bool sp_char_is_space(uint32_t cp) {
 }
 
 static enum sp_char_class class_of_unassigned(uint32_t cp) {
-    for (size_t i = 0; i < sizeof later / sizeof *later; i++)
-        if (cp >= later[i].first && cp <= later[i].last) return later[i].class;
-    return SP_CHAR_OTHER;
+    if (sp_unicode_in(SP_UNICODE_LETTERS, cp)) return SP_CHAR_LETTER;
+    return sp_unicode_in(SP_UNICODE_NUMBERS, cp) ? SP_CHAR_NUMBER : SP_CHAR_OTHER;
 }
 
 enum sp_char_class sp_char_class(uint32_t cp) {
@@ -87,8 +63,8 @@ bool sp_char_is_punctuation(uint32_t cp) {
     case UTF8PROC_CATEGORY_PE:
     case UTF8PROC_CATEGORY_PI:
     case UTF8PROC_CATEGORY_PF:
-    case UTF8PROC_CATEGORY_PO: return true;
-    default: return false;
+    case UTF8PROC_CATEGORY_PO: return !sp_unicode_in(SP_UNICODE_UNPUNCTUATED, cp);
+    default: return sp_unicode_in(SP_UNICODE_PUNCTUATED, cp);
     }
 }
 
