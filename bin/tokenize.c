@@ -2,14 +2,11 @@
 #include "../lib/io.h"
 #include "../lib/model.h"
 #include "../lib/token.h"
-#include "../lib/token_jsonl.h"
-#include "../lib/token_stream.h"
+#include "../lib/token_input.h"
 #include "cli.h"
 
 #include <limits.h>
 #include <sys/stat.h>
-
-#define READ_BYTES ((size_t)64 << 10)
 
 static struct {
     const char *model, *invalid, *span_unit, *id;
@@ -53,15 +50,13 @@ struct run {
     struct sp_hello hello;
     struct sp_token_stream_options o;
     struct sp_writer *w;
-    struct sp_token_stream *s;
-    struct sp_buffer line; /* --jsonl */
-    size_t n_line;
-    bool in_doc;
-    uint64_t n_byte;
+    struct sp_token_input in;
 };
 
-/* ---- the model --------------------------------------------------------------------------------
- */
+static void report(void *ctx, const char *message) {
+    (void)ctx;
+    fprintf(stderr, "%s: %s\n", program.name, message);
+}
 
 static enum sp_code open_model(struct run *r, const char *dir, struct sp_error *err) {
     struct sp_model *m;
@@ -104,183 +99,16 @@ static enum sp_code open_all(struct run *r, struct sp_error *err) {
     r->o.refuse_invalid = opt.invalid && strcmp(opt.invalid, "refuse") == 0;
     r->o.max_doc = (size_t)opt.max_doc;
     r->hello.tokenizer = *sp_tokenizer_fingerprint(r->tok);
-    return sp_token_stream_new(&r->s, r->tok, r->w, &r->o, err);
-}
-
-/* ---- documents --------------------------------------------------------------------------------
- */
-
-/* --id with %f and %n put in; without it the line's number, or the file. */
-static void make_id(char *out, size_t size, const char *file, uint64_t line) {
-    const char *format = opt.id ? opt.id : line ? "%n" : "%f";
-    size_t n = 0;
-    for (const char *c = format; *c && n + 1 < size; c++) {
-        int k = 1;
-        if (*c == '%' && (c[1] == 'f' || c[1] == 'n' || c[1] == '%'))
-            c++;
-        else
-            k = 0;
-        if (k && *c == 'f')
-            k = snprintf(out + n, size - n, "%s", file);
-        else if (k && *c == 'n')
-            k = snprintf(out + n, size - n, "%llu", (unsigned long long)line);
-        else
-            k = snprintf(out + n, size - n, "%c", *c);
-        n += (size_t)k < size - n ? (size_t)k : size - n - 1;
-    }
-    out[n] = 0;
-}
-
-static enum sp_code begin(struct run *r, const char *file, uint64_t line, struct sp_record *doc,
-                          struct sp_error *err) {
-    char id[PATH_MAX];
-    make_id(id, sizeof id, file, line);
-    enum sp_code code = SP_OK;
-    if (!doc || opt.id) {
-        if (!doc) doc = sp_record_new(SP_KIND_DOC);
-        if (!doc) return sp_error_set(err, SP_E_DEVICE, "out of memory");
-        code = sp_record_set_str(doc, "id", id, strlen(id), err);
-    }
-    if (!code) code = sp_record_set_str(doc, "name", file, strlen(file), err);
-    r->in_doc = true;
-    if (!code) return sp_token_stream_begin(r->s, doc, err);
-    sp_record_free(doc);
-    return code;
-}
-
-static enum sp_code fail(struct run *r, const char *file, uint64_t line, struct sp_error *err) {
-    struct sp_error why = *err;
-    if (line)
-        sp_error_prefix(&why, "%s: line %llu", file, (unsigned long long)line);
-    else
-        sp_error_prefix(&why, "%s", file);
-    fprintf(stderr, "%s: %s\n", program.name, why.msg);
-    r->in_doc = false;
-    return sp_token_stream_fail(r->s, &why, err);
-}
-
-static enum sp_code end(struct run *r, const char *file, uint64_t line, bool open,
-                        struct sp_error *err) {
-    if (!r->in_doc) return SP_OK;
-    enum sp_code code = sp_token_stream_end(r->s, open, err);
-    if (code == SP_E_DATA) return fail(r, file, line, err);
-    r->in_doc = false;
-    uint64_t first, n = sp_token_stream_invalid(r->s, &first);
-    if (n > 0)
-        fprintf(stderr, "%s: %s%s%.0llu: invalid UTF-8 replaced, %llu times, first at byte %llu\n",
-                program.name, file, line ? ": line " : "", (unsigned long long)line,
-                (unsigned long long)n, (unsigned long long)first);
-    return code;
-}
-
-static enum sp_code feed(struct run *r, const char *file, uint64_t line, const char *bytes,
-                         size_t n, struct sp_error *err) {
-    if (!r->in_doc) return SP_OK; /* the rest of one that has failed */
-    enum sp_code code = sp_token_stream_feed(r->s, bytes, n, err);
-    return code == SP_E_DATA ? fail(r, file, line, err) : code;
-}
-
-/* ---- input ------------------------------------------------------------------------------------
- */
-
-/* One read, before which everything that is done is written if it would block. */
-static enum sp_code read_some(struct run *r, int fd, const char *file, char *buf, size_t *got,
-                              struct sp_error *err) {
-    enum sp_code code = sp_io_ready(fd) ? SP_OK : sp_writer_flush(r->w, err);
-    if (code) return code;
-    ssize_t n;
-    do n = read(fd, buf, READ_BYTES);
-    while (n < 0 && errno == EINTR);
-    if (n < 0) return sp_error_set(err, SP_E_IO, "reading %s: %s", file, strerror(errno));
-    *got = (size_t)n;
-    r->n_byte += *got;
-    return SP_OK;
-}
-
-/* A part of line `number`, or with last its end. */
-static enum sp_code take_text_line(struct run *r, const char *file, uint64_t number,
-                                   const char *part, size_t n, bool first, bool last,
-                                   struct sp_error *err) {
-    enum sp_code code = first ? begin(r, file, number, NULL, err) : SP_OK;
-    if (!code) code = feed(r, file, number, part, n, err);
-    return code || !last ? code : end(r, file, number, false, err);
-}
-
-static enum sp_code encode_json_line(struct run *r, const char *file, uint64_t number,
-                                     struct sp_error *err) {
-    struct sp_record *doc;
-    struct sp_error why;
-    char *text;
-    size_t n;
-    bool code_points = opt.span_unit && strcmp(opt.span_unit, "codepoint") == 0;
-    enum sp_code bad =
-        sp_token_jsonl_read(r->line.data, r->n_line, number, code_points, &doc, &text, &n, &why);
-    enum sp_code code = begin(r, file, number, doc, err);
-    if (!code && bad) {
-        *err = why;
-        code = bad == SP_E_DATA ? fail(r, file, number, err) : bad;
-    }
-    if (!code) code = feed(r, file, number, text, n, err);
-    if (!code) code = end(r, file, number, false, err);
-    free(text);
-    return code;
-}
-
-static enum sp_code take_json_line(struct run *r, const char *file, uint64_t number,
-                                   const char *part, size_t n, bool first, bool last,
-                                   struct sp_error *err) {
-    if (first) r->n_line = 0;
-    size_t max = (size_t)opt.max_doc;
-    if (r->n_line + n <= max) {
-        char *line = sp_buffer_need(&r->line, r->n_line + n + 1, 1);
-        if (!line) return sp_error_set(err, SP_E_DEVICE, "out of memory for a line");
-        memcpy(line + r->n_line, part, n);
-        line[r->n_line + n] = 0;
-    }
-    r->n_line = r->n_line > max ? r->n_line : r->n_line + n; /* above max: to be skipped */
-    if (!last) return SP_OK;
-    const char *line = r->line.data;
-    if (r->n_line <= max && strspn(line, " \t\r") >= r->n_line) return SP_OK;
-    if (r->n_line <= max) return encode_json_line(r, file, number, err);
-    enum sp_code code = begin(r, file, number, NULL, err);
-    if (code) return code;
-    sp_error_set(err, SP_E_DATA, "more than %zu bytes (--max-doc)", max);
-    return fail(r, file, number, err);
-}
-
-static enum sp_code take_lines(struct run *r, int fd, const char *file, char *buf,
-                               struct sp_error *err) {
-    uint64_t number = 0;
-    bool in_line = false;
-    size_t got;
-    for (;;) {
-        enum sp_code code = read_some(r, fd, file, buf, &got, err);
-        if (code) return code;
-        bool eof = got == 0;
-        if (eof && !in_line) return SP_OK;
-        for (size_t i = 0; i < got || eof;) {
-            char *newline = eof ? NULL : memchr(buf + i, '\n', got - i);
-            size_t n = newline ? (size_t)(newline - buf) - i : got - i;
-            bool first = !in_line, last = newline || eof;
-            number += first;
-            code = (opt.jsonl ? take_json_line : take_text_line)(r, file, number, buf + i, n, first,
-                                                                 last, err);
-            if (code || eof) return code;
-            in_line = !last;
-            i += n + (newline != NULL);
-        }
-    }
-}
-
-static enum sp_code take_whole(struct run *r, int fd, const char *file, char *buf, bool open,
-                               struct sp_error *err) {
-    enum sp_code code = begin(r, file, 0, NULL, err);
-    size_t got = 1;
-    while (!code && got > 0) {
-        code = read_some(r, fd, file, buf, &got, err);
-        if (!code && got > 0) code = feed(r, file, 0, buf, got, err);
-    }
-    return code ? code : end(r, file, 0, open, err);
+    r->in = (struct sp_token_input){.mode = opt.jsonl   ? SP_TOKEN_JSONL
+                                            : opt.lines ? SP_TOKEN_LINES
+                                                        : SP_TOKEN_WHOLE,
+                                    .code_points =
+                                        opt.span_unit && strcmp(opt.span_unit, "codepoint") == 0,
+                                    .id = opt.id,
+                                    .line_bytes_max = (size_t)opt.max_doc,
+                                    .writer = r->w,
+                                    .report = report};
+    return sp_token_stream_new(&r->in.stream, r->tok, r->w, &r->o, err);
 }
 
 static enum sp_code write_hello(struct run *r, struct sp_error *err) {
@@ -295,31 +123,25 @@ static enum sp_code write_hello(struct run *r, struct sp_error *err) {
 static enum sp_code write_end(struct run *r, struct sp_error *err) {
     struct sp_record *rec = sp_record_new(SP_KIND_END);
     if (!rec) return sp_error_set(err, SP_E_DEVICE, "out of memory");
-    uint64_t n_error, n = sp_token_stream_docs(r->s, &n_error);
+    uint64_t n_error, n = sp_token_stream_docs(r->in.stream, &n_error);
     enum sp_code code = sp_record_set_u64(rec, "docs", n, err);
     if (!code) code = sp_record_set_u64(rec, "errors", n_error, err);
-    if (!code && opt.open) code = sp_record_set_bool(rec, "open", true, err);
+    if (!code) code = sp_record_set_u64(rec, "open", opt.open, err);
     if (!code) code = sp_writer_write(r->w, rec, err);
     sp_record_free(rec);
     return code ? code : sp_writer_flush(r->w, err);
 }
 
 static enum sp_code take_files(struct run *r, char **file, int n, struct sp_error *err) {
-    static char *const standard_input[] = {"-"};
-    char *buf = malloc(READ_BYTES);
-    if (!buf) return sp_error_set(err, SP_E_DEVICE, "out of memory");
-    if (n == 0) file = (char **)(uintptr_t)standard_input;
     enum sp_code code = write_hello(r, err);
     for (int i = 0; !code && i < (n ? n : 1); i++) {
+        const char *name = n ? file[i] : "-";
         int fd;
-        code = sp_io_open(&fd, file[i], err);
+        code = sp_io_open(&fd, name, err);
         if (code) break;
-        bool lines = opt.lines || opt.jsonl, open = opt.open && i + 1 >= n;
-        code = lines ? take_lines(r, fd, file[i], buf, err)
-                     : take_whole(r, fd, file[i], buf, open, err);
+        code = sp_token_input_file(&r->in, fd, name, opt.open && i + 1 >= n, err);
         close(fd);
     }
-    free(buf);
     return code ? code : write_end(r, err);
 }
 
@@ -336,7 +158,7 @@ int main(int argc, char **argv) {
     code = open_all(&r, &err);
     bool in_segment = !code;
     if (!code) code = take_files(&r, argv, n_operand, &err);
-    uint64_t n_error = 0, n_doc = r.s ? sp_token_stream_docs(r.s, &n_error) : 0;
+    uint64_t n_error = 0, n_doc = r.in.stream ? sp_token_stream_docs(r.in.stream, &n_error) : 0;
     if (code) {
         status = cli_fail(&program, &err);
         struct sp_error why = err;
@@ -348,9 +170,9 @@ int main(int argc, char **argv) {
     if (opt.verbose)
         fprintf(stderr, "%s: %llu documents, %llu failed, %llu bytes\n", program.name,
                 (unsigned long long)n_doc, (unsigned long long)n_error,
-                (unsigned long long)r.n_byte);
-    free(r.line.data);
-    sp_token_stream_free(r.s);
+                (unsigned long long)r.in.n_byte);
+    sp_token_input_clear(&r.in);
+    sp_token_stream_free(r.in.stream);
     sp_writer_free(r.w);
     sp_tokenizer_free(r.tok);
     return cli_close(&program, status);

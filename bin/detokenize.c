@@ -1,0 +1,190 @@
+/* detokenize: a stream of tokens in, text out. */
+#include "../lib/io.h"
+#include "../lib/model.h"
+#include "../lib/token.h"
+#include "cli.h"
+
+static struct {
+    const char *model;
+    bool no_special, null;
+    int verbose;
+} opt;
+
+static const struct sp_option options[] = {
+    {SP_OPT_STRING, 'm', "model", "MODEL", "model directory, tokenizer.json, vocab.txt, or `bytes`",
+     &opt.model, 0, 0},
+    {SP_OPT_FLAG, 's', "skip-special", NULL, "leave out special tokens", &opt.no_special, 0, 0},
+    {SP_OPT_FLAG, '0', "null", NULL, "end each document with a NUL", &opt.null, 0, 0},
+    {SP_OPT_COUNT, 'v', "verbose", NULL, "say on stderr what was done", &opt.verbose, 0, 0},
+    {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
+
+static const struct sp_program program = {
+    .name = "detokenize",
+    .operands = "[FILE...]",
+    .summary = "Writes the text that the tokens of a stream stand for.",
+    .detail =
+        "Exact for byte-level vocabularies (of the normalised text); for WordPiece words are\n"
+        "put together and spaced as usual. Padding and repeated passes are left out.",
+    .example = "tokenize -m bytes file | detokenize | cmp - file",
+    .options = options};
+
+struct run {
+    struct sp_tokenizer *tok;
+    bool at_start; /* of a document: no space before its first word */
+    uint64_t pad;  /* padding tokens at the end of the document */
+    /* Tokens that may turn out to be the padding: a ring of `pad` ids. */
+    uint32_t held[SP_DELAY_MAX];
+    uint64_t n_held, n_doc, n_token;
+};
+
+/* Spaces that BERT's decoder takes out again: before punctuation and in contractions. */
+static bool joins(const char *s, size_t n) {
+    static const char *const joined[] = {".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re"};
+    for (size_t i = 0; i < sizeof joined / sizeof *joined; i++)
+        if (strlen(joined[i]) == n && memcmp(joined[i], s, n) == 0) return true;
+    return false;
+}
+
+static enum sp_code put(struct run *r, uint32_t id, struct sp_error *err) {
+    size_t n;
+    bool space;
+    const char *s = sp_tokenizer_token(r->tok, id, &n, &space);
+    if (!s)
+        return sp_error_set(err, SP_E_DATA, "token %u is not in the vocabulary of %u", id,
+                            sp_tokenizer_vocab_size(r->tok));
+    if (opt.no_special && sp_tokenizer_is_special(r->tok, id)) return SP_OK;
+    if (space && !r->at_start && !joins(s, n)) putchar(' ');
+    fwrite(s, 1, n, stdout);
+    r->at_start = false;
+    r->n_token++;
+    return SP_OK;
+}
+
+/* ---- records ----------------------------------------------------------------------------------
+ */
+
+static enum sp_code take_chunk(struct run *r, struct sp_record *rec, struct sp_error *err) {
+    uint64_t pass = 0, any = 0;
+    struct sp_tensor *t;
+    sp_record_get_u64(rec, "pass", &pass);
+    if (pass > 0) r->pad = 0; /* another pass: what was held is text */
+    enum sp_code code = sp_record_need_tensor(rec, "ids", SP_U32, 1, &any, &t, err);
+    for (uint64_t i = 0; !code && pass == 0 && i < t->dim[0]; i++) {
+        uint32_t id = ((const uint32_t *)t->data)[i];
+        if (r->pad == 0) {
+            code = put(r, id, err);
+            continue;
+        }
+        uint32_t *slot = &r->held[r->n_held % r->pad];
+        if (r->n_held >= r->pad) code = put(r, *slot, err);
+        *slot = id;
+        r->n_held++;
+    }
+    return code;
+}
+
+static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer *w,
+                              struct sp_error *err) {
+    (void)w;
+    struct run *r = ctx;
+    enum sp_code code = SP_OK;
+    uint64_t passes = 1;
+    if (rec->kind == SP_KIND_DOC) {
+        bool goes_on = false;
+        sp_record_get_bool(rec, "cont", &goes_on);
+        r->at_start = !goes_on;
+        r->n_held = r->pad = 0;
+        sp_record_get_u64(rec, "passes", &passes);
+        /* Padding stands behind the last pass only, and the first is the one that is written. */
+        if (passes == 1) sp_record_get_u64(rec, "pad", &r->pad);
+        if (r->pad > SP_DELAY_MAX)
+            code = sp_error_set(err, SP_E_DATA, "more than %d padding tokens", SP_DELAY_MAX);
+        r->n_doc++;
+    } else if (rec->kind == SP_KIND_CHUNK) {
+        code = take_chunk(r, rec, err);
+    } else if (rec->kind == SP_KIND_DOCEND) {
+        if (opt.null) putchar(0);
+    }
+    sp_record_free(rec);
+    return code;
+}
+
+static enum sp_code on_idle(void *ctx, struct sp_writer *w, struct sp_error *err) {
+    (void)ctx;
+    (void)w;
+    (void)err;
+    fflush(stdout);
+    return SP_OK;
+}
+
+static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record *rec,
+                             struct sp_error *err) {
+    (void)rec;
+    struct run *r = ctx;
+    char dir[4096];
+    const char *model = opt.model;
+    if (r->tok) sp_tokenizer_free(r->tok);
+    r->tok = NULL;
+    enum sp_code code = SP_OK;
+    if (!model && hello->model_dir[0]) model = hello->model_dir;
+    if (!model) {
+        code = sp_model_default_dir(dir, sizeof dir, err);
+        model = dir;
+    }
+    if (!code) code = sp_tokenizer_open(&r->tok, model, err);
+    if (code) return code;
+    static const struct sp_hash unknown;
+    if (!sp_hash_equal(&hello->tokenizer, &unknown) &&
+        !sp_hash_equal(&hello->tokenizer, sp_tokenizer_fingerprint(r->tok)))
+        return sp_error_set(err, SP_E_DATA,
+                            "the stream was made with another tokenizer than that of %s (-m MODEL)",
+                            model);
+    return SP_OK;
+}
+
+static void on_error(void *ctx, const struct sp_error *why) {
+    (void)ctx;
+    fprintf(stderr, "%s: %s\n", program.name, why->msg);
+}
+
+static enum sp_code read_stream(struct run *r, const char *path, int *status,
+                                struct sp_error *err) {
+    int fd;
+    struct sp_reader *reader = NULL;
+    struct sp_filter_result result = {0};
+    struct sp_filter filter = {.program = program.name,
+                               .in = SP_TOKENS,
+                               .out = SP_TOKENS,
+                               .ctx = r,
+                               .silent = true,
+                               .on_hello = on_hello,
+                               .on_record = on_record,
+                               .on_idle = on_idle,
+                               .on_error = on_error};
+    enum sp_code code = sp_io_open(&fd, path, err);
+    if (code) return code;
+    code = sp_reader_new(&reader, fd, path, err);
+    if (!code) code = sp_filter_run(&filter, reader, NULL, &result, err);
+    sp_reader_free(reader);
+    close(fd);
+    int ended = code ? 0 : sp_filter_exit_status(&result);
+    if (ended > *status) *status = ended;
+    return code;
+}
+
+int main(int argc, char **argv) {
+    int n_operand, status;
+    struct sp_error err;
+    static struct run r;
+    if (!cli_start(&program, argc, argv, &n_operand, &status)) return status;
+    status = 0;
+    enum sp_code code = SP_OK;
+    for (int i = 0; !code && i < (n_operand ? n_operand : 1); i++)
+        code = read_stream(&r, n_operand ? argv[i] : "-", &status, &err);
+    if (code) status = cli_fail(&program, &err);
+    if (opt.verbose)
+        fprintf(stderr, "%s: %llu documents, %llu tokens\n", program.name,
+                (unsigned long long)r.n_doc, (unsigned long long)r.n_token);
+    sp_tokenizer_free(r.tok);
+    return cli_close(&program, status);
+}
