@@ -232,8 +232,7 @@ enum sp_code sp_token_load_json(struct sp_tokenizer *tok, const char *text, size
                                 const char *name, struct sp_error *err);
 enum sp_code sp_token_load_vocab(struct sp_tokenizer *tok, const char *text, size_t n,
                                  const char *name, struct sp_error *err);
-/* The raw bytes; also a tokenizer.json whose model is of this type. */
-#define SP_TOKEN_BYTES_MODEL "Bytes"
+/* The raw bytes. */
 enum sp_code sp_token_load_bytes(struct sp_tokenizer *tok, struct sp_error *err);
 enum sp_code sp_token_normalize(const struct sp_tokenizer *tok, const char *text, size_t n,
                                 struct sp_norm *out, struct sp_error *err);

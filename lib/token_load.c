@@ -303,10 +303,6 @@ enum sp_code sp_token_load_json(struct sp_tokenizer *tok, const char *text, size
     if (code) return code;
     struct load l = {.tok = tok, .j = j, .name = name, .err = err};
     sp_json_node model = sp_json_get(j, 0, "model");
-    if (sp_json_equal(j, sp_json_get(j, model, "type"), SP_TOKEN_BYTES_MODEL)) {
-        sp_json_free(j);
-        return sp_token_load_bytes(tok, err);
-    }
     code = load_model(&l, model);
     if (!code) code = load_normalizer(&l, sp_json_get(j, 0, "normalizer"));
     if (!code) code = load_pre_tokenizer(&l, sp_json_get(j, 0, "pre_tokenizer"));
