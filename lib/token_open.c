@@ -5,14 +5,9 @@
 #include "token.h"
 #include "utf8.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#define CONFIG_BYTES_MAX ((size_t)1 << 20)
-
-#define CONFIG_BYTES_MAX ((size_t)16 << 20)
 
 void sp_tokenizer_free(struct sp_tokenizer *tok) {
     if (!tok) return;
@@ -135,41 +130,25 @@ static bool says_bytes(const char *dir) {
     return bytes;
 }
 
-/* Does the config.json of a model say that its tokens are bytes? */
-static enum sp_code asks_for_bytes(const char *dir, bool *bytes, struct sp_error *err) {
-    char path[PATH_MAX], *text;
-    size_t n;
+/* tokenizer.json of a directory, else its vocab.txt, else "bytes" where its config says so. */
+static enum sp_code resolve(char *out, size_t size, const char *path, struct sp_error *err) {
     struct stat st;
-    struct sp_json *j;
-    *bytes = false;
-    enum sp_code code = sp_path_join(path, sizeof path, dir, "config.json", err);
-    if (code || stat(path, &st) != 0) return code;
-    code = sp_io_slurp(&text, &n, path, CONFIG_BYTES_MAX, err);
-    if (code) return code;
-    code = sp_json_parse(&j, text, n, path, err);
-    if (!code)
-        *bytes =
-            sp_json_equal(j, sp_json_get(j, sp_json_get(j, 0, "statepipe"), "tokenizer"), "bytes");
-    sp_json_free(code ? NULL : j);
-    free(text);
-    return code;
-}
-
-static enum sp_code load_directory(struct sp_tokenizer *tok, const char *dir,
-                                   struct sp_error *err) {
-    static const char *const names[] = {"tokenizer.json", "vocab.txt"};
-    char path[PATH_MAX];
-    struct stat st;
-    bool bytes;
-    enum sp_code code = asks_for_bytes(dir, &bytes, err);
-    if (code) return code;
-    if (bytes) return sp_token_load_bytes(tok, err);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        code = sp_path_join(path, sizeof path, dir, names[i], err);
-        if (code) return code;
-        if (stat(path, &st) == 0) return load_file(tok, path, err);
+    if (strcmp(path, "bytes") == 0) return memcpy(out, "bytes", 6), SP_OK;
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) {
+        if (strlen(path) >= size)
+            return sp_error_set(err, SP_E_USAGE, "path too long: %.60s", path);
+        memcpy(out, path, strlen(path) + 1);
+        return SP_OK;
     }
-    return sp_error_set(err, SP_E_NOINPUT, "%s has neither tokenizer.json nor vocab.txt", dir);
+    enum sp_code code = sp_path_join(out, size, path, "tokenizer.json", err);
+    if (code || stat(out, &st) == 0) return code;
+    code = sp_path_join(out, size, path, "vocab.txt", err);
+    if (code || stat(out, &st) == 0) return code;
+    if (says_bytes(path)) {
+        memcpy(out, "bytes", sizeof "bytes");
+        return SP_OK;
+    }
+    return sp_error_set(err, SP_E_NOINPUT, "%s has neither tokenizer.json nor vocab.txt", path);
 }
 
 enum sp_code sp_tokenizer_open(struct sp_tokenizer **out, const char *path, struct sp_error *err) {
@@ -177,7 +156,7 @@ enum sp_code sp_tokenizer_open(struct sp_tokenizer **out, const char *path, stru
     struct sp_tokenizer *tok = calloc(1, sizeof *tok);
     if (tok) tok->scratch = calloc(1, sizeof *tok->scratch);
     enum sp_code code = SP_OK;
-    struct stat st;
+    char file[4096];
     if (!tok || !tok->scratch)
         code = sp_error_set(err, SP_E_DEVICE, "out of memory for a tokenizer");
     else if (!(code = resolve(file, sizeof file, path, err)))
