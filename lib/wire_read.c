@@ -263,9 +263,8 @@ enum sp_code sp_reader_read(struct sp_reader *r, struct sp_record **out, struct 
         rec->n_tensor = i + 1;
         code = read_tensor(r, &rec->tensor[i], err);
     }
-    if (!code)
-        code = sp_wire_check_record(rec, err) &&
-               sp_error_prefix(err, "%s: the record at byte %llu", r->name, at);
+    if (!code && sp_wire_check_record(rec, err))
+        code = sp_error_prefix(err, "%s: the record at byte %llu", r->name, at);
     if (!code) code = follow_order(r, rec, err);
     if (code) {
         sp_record_free(rec);
