@@ -70,4 +70,11 @@ static inline enum sp_code cli_refuse_terminal(bool force, struct sp_error *err)
                         "next program or `inspect`, or force it with -f");
 }
 
+/* SP_E_USAGE where a stream would be read from the keyboard: nobody can type one. */
+static inline enum sp_code cli_refuse_keyboard(int n_operand, struct sp_error *err) {
+    if (n_operand > 0 || !isatty(STDIN_FILENO)) return SP_OK;
+    return sp_error_set(err, SP_E_USAGE,
+                        "standard input is a terminal; pipe a stream into it, or name a FILE");
+}
+
 #endif

@@ -25,7 +25,8 @@ static inline int filter_files(struct sp_filter *f, int n_file, char **file, enu
     static char standard_input[] = "-";
     struct sp_writer *w = NULL;
     int status = 0;
-    *code = f->silent ? SP_OK : sp_writer_new(&w, STDOUT_FILENO, "standard output", err);
+    *code = cli_refuse_keyboard(n_file, err);
+    if (!*code && !f->silent) *code = sp_writer_new(&w, STDOUT_FILENO, "standard output", err);
     for (int i = 0; !*code && i < (n_file > 0 ? n_file : 1); i++) {
         struct sp_filter_result result = {0};
         *code = filter_file(f, n_file > 0 ? file[i] : standard_input, w, &result, err);

@@ -170,8 +170,8 @@ int main(int argc, char **argv) {
                      "--tee passes the stream on: it goes with neither --json nor -n");
         return cli_fail(&program, &err);
     }
-    enum sp_code code = SP_OK;
-    if (opt.tee) code = sp_writer_new(&run.w, STDOUT_FILENO, "standard output", &err);
+    enum sp_code code = cli_refuse_keyboard(n, &err);
+    if (!code && opt.tee) code = sp_writer_new(&run.w, STDOUT_FILENO, "standard output", &err);
     if (code) return cli_fail(&program, &err);
     for (int i = 0; i < (n ? n : 1) && !code && !run.upstream_exit; i++)
         code = read_stream(&run, n ? argv[i] : "-", &err);

@@ -160,3 +160,14 @@ END
     run -0 pipe "extract --version"
     [[ "$output" == "extract (statepipe) "* ]]
 }
+
+@test "at a terminal: a table, and no waiting for a stream to be typed" {
+    pipe "'$scores' '{N-degree:BSc}'" >"$BATS_TEST_TMPDIR/a"
+    run -0 script -qec "$STATEPIPE_BUILD/bin/extract $BATS_TEST_TMPDIR/a" /dev/null
+    [ "$output" = $'doc0:\r\n  -  BSc  -\r' ]
+    run -2 script -qec "$STATEPIPE_BUILD/bin/extract -o msgpack $BATS_TEST_TMPDIR/a" /dev/null
+    for name in embed mamba-layer head extract inspect; do
+        run -2 script -qec "$STATEPIPE_BUILD/bin/$name >/dev/null" /dev/null
+        [[ "$output" == "$name: standard input is a terminal; pipe a stream"* ]]
+    done
+}
