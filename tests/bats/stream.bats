@@ -92,3 +92,59 @@ END
     printf '\xff\xfeJ\0' | refused 'UTF-16 text'
     printf '\x01\x02\xff' | refused 'binary data'
 }
+
+# ---- streams of the programs themselves ----
+
+model=$BATS_TEST_DIRNAME/../golden/tiny
+
+@test "the man page's reader reads what each program of the pipe writes" {
+    command -v python3 >/dev/null || skip "no python3"
+    export STATEPIPE_MODEL=$model
+    printf 'Hi' >"$BATS_TEST_TMPDIR/a.txt"
+    for line in "tokenize a.txt" "tokenize a.txt | embed" "tokenize a.txt | embed | mamba-layer" \
+        "tokenize a.txt | embed | mamba-layer | head"; do
+        (cd "$BATS_TEST_TMPDIR" && pipe "$line") | reader >"$BATS_TEST_TMPDIR/out"
+        grep -q "^DOC {'id': 'a.txt'" "$BATS_TEST_TMPDIR/out"
+        grep -q "^TEXT {.*'text': ((2,), (72, 105))}" "$BATS_TEST_TMPDIR/out"
+        grep -q "^CHUNK {.*'ids': ((2,), (72, 105)), 'span': ((2, 2), (0, 1, 1, 2))" \
+            "$BATS_TEST_TMPDIR/out"
+        grep -q "^DOCEND {.*'n_tok': 2" "$BATS_TEST_TMPDIR/out"
+        grep -q "^END {'docs': 1, 'errors': 0, 'open': 0}" "$BATS_TEST_TMPDIR/out"
+    done
+}
+
+# flip FILE BIT: the file with one bit turned over.
+flip() {
+    local byte
+    byte=$(od -An -tu1 -j $(($2 / 8)) -N 1 "$1")
+    cp "$1" flipped
+    printf "\\x$(printf %x $((byte ^ 1 << $2 % 8)))" |
+        dd of=flipped bs=1 seek=$(($2 / 8)) conv=notrunc status=none
+}
+
+@test "flipped bits on the way never crash or hang a filter" {
+    cd "$BATS_TEST_TMPDIR"
+    export STATEPIPE_MODEL=$model
+    printf 'Jane Doe' | pipe "tokenize | embed" >hidden
+    size=$(stat -c %s hidden)
+    # Every bit near the front, where all of the structure is, and some of the numbers.
+    for ((bit = 3; bit < size * 8; bit += bit < 6000 ? 149 : 997)); do
+        flip hidden $bit
+        run timeout 20 bash -o pipefail -c \
+            "PATH=$STATEPIPE_BUILD/bin:\$PATH; mamba-layer -j 1 flipped | head | extract >/dev/null"
+        case $status in
+        0 | 1 | 65) ;;
+        66) [[ $output == *model* ]] ;; # the bit was in the model's directory
+        *) echo "bit $bit: status $status: $output" && return 1 ;;
+        esac
+    done
+}
+
+@test "a program that dies is noticed by all behind it, without pipefail" {
+    export STATEPIPE_MODEL=$model
+    run -65 bash -c "PATH=$STATEPIPE_BUILD/bin:\$PATH; echo Jane | tokenize | /usr/bin/head -c 300 |
+        embed | mamba-layer | head | extract"
+    [[ $output == *"embed: standard input ends in the middle of a "* ]]
+    # Said once: the others only pass it on.
+    [ "$(grep -c 'upstream program died' <<<"$output")" = 1 ]
+}
