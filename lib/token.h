@@ -145,8 +145,7 @@ struct sp_added_set {
     size_t n, cap;
     uint32_t first[257]; /* items [first[c], first[c + 1]) begin with c */
     uint8_t pair[8192];  /* bit (a << 8 | b): some item begins with these bytes */
-    size_t n_cross_max;  /* bytes of the longest that crosses; 0: none does */
-    bool any_rstrip, any_single_word;
+    size_t n_reach;      /* bytes of the longest that a cut of the text beside it could change */
 };
 
 /* Moves *a into the set. */

@@ -45,9 +45,8 @@ void sp_added_index(struct sp_added_set *set) {
         for (; i < set->n && (uint8_t)set->item[i].content[0] == c; i++) {
             struct sp_added *a = &set->item[i];
             a->crosses = crosses(a);
-            if (a->crosses && a->n > set->n_cross_max) set->n_cross_max = a->n;
-            set->any_rstrip |= a->rstrip;
-            set->any_single_word |= a->single_word;
+            bool sensitive = a->crosses || a->rstrip || a->single_word;
+            if (sensitive && a->n > set->n_reach) set->n_reach = a->n;
             if (a->n == 1)
                 memset(set->pair + c * 32, 0xFF, 32);
             else

@@ -37,33 +37,34 @@ static uint8_t fold(char c) {
     return c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : (uint8_t)c;
 }
 
-/* Could this token stand across text[p]? Upper and lower case are one, so that what a normaliser
- * does to ASCII does not matter. */
-static bool stands_across(const struct sp_added *a, const char *text, size_t p, size_t n) {
-    if (!a->crosses) return false;
-    for (size_t before = 1; before < a->n && before <= p; before++) {
-        size_t i = 0;
-        while (i < a->n && p - before + i < n && fold(text[p - before + i]) == fold(a->content[i]))
-            i++;
-        if (i == a->n || p - before + i == n) return true;
-    }
-    return false;
+/* Could this token stand at text[at]? What has not come yet may be the rest of it. Upper and lower
+ * case are one, so that what a normaliser does to ASCII does not matter. */
+static bool stands_at(const struct sp_added *a, const char *text, size_t at, size_t n) {
+    size_t i = 0;
+    while (i < a->n && at + i < n && fold(text[at + i]) == fold(a->content[i])) i++;
+    return i == a->n || at + i == n;
 }
 
-/* No token of the set is cut at p, strips white space over it, or asks what is on its other side.
- */
+/* Would a cut at p change whether or how this token is found: does it stand across p, strip white
+ * space behind it, or ask what is on its other side? */
+static bool is_cut(const struct sp_added *a, const char *text, size_t p, size_t n, bool space) {
+    for (size_t before = 1; a->crosses && before < a->n && before <= p; before++)
+        if (stands_at(a, text, p - before, n)) return true;
+    bool ends =
+        (a->single_word || (a->rstrip && space)) && a->n <= p && stands_at(a, text, p - a->n, n);
+    return ends || (a->single_word && stands_at(a, text, p, n));
+}
+
 static bool keeps_added(const struct sp_added_set *set, bool normalized, const char *text, size_t p,
-                        size_t n, uint32_t before, uint32_t cp) {
-    if (set->n == 0) return true;
-    if (set->any_rstrip && sp_char_is_space(cp)) return false;
-    if (set->any_single_word && (sp_char_is_word(before) || sp_char_is_word(cp))) return false;
-    size_t reach = set->n_cross_max;
+                        size_t n, bool space) {
+    size_t reach = set->n_reach;
     if (reach == 0) return true;
+    /* Where the text is not what is searched, it has to be such that nothing is changed. */
     size_t first = p > reach ? p - reach : 0, last = n - p > reach ? p + reach : n;
     for (size_t i = first; normalized && i < last; i++)
         if (text[i] < ' ' || text[i] > '~') return false;
     for (size_t i = 0; i < set->n; i++)
-        if (stands_across(&set->item[i], text, p, n)) return false;
+        if (is_cut(&set->item[i], text, p, n, space)) return false;
     return true;
 }
 
@@ -74,12 +75,12 @@ static bool is_safe(const struct sp_tokenizer *tok, const char *text, size_t p, 
                                                 : splits_bert(tok, before, cp);
     /* Neither character may still be changed by what stands on the other side. */
     return splits && sp_norm_is_boundary(cp) && sp_norm_is_boundary(before) &&
-           keeps_added(&tok->raw, false, text, p, n, before, cp) &&
-           keeps_added(&tok->normalized, true, text, p, n, before, cp);
+           keeps_added(&tok->raw, false, text, p, n, sp_char_is_space(cp)) &&
+           keeps_added(&tok->normalized, true, text, p, n, sp_char_is_space(cp));
 }
 
 size_t sp_token_lookahead(const struct sp_tokenizer *tok) {
-    size_t raw = tok->raw.n_cross_max, normalized = tok->normalized.n_cross_max;
+    size_t raw = tok->raw.n_reach, normalized = tok->normalized.n_reach;
     return SP_UTF8_MAX + (raw > normalized ? raw : normalized);
 }
 
