@@ -246,6 +246,52 @@ static void check_unusual(void) {
                  kernel_state.path[p].name, worst[p]);
 }
 
+/* Softplus and SiLU alone, in sequences of one token: one state from zero and B = C = x = 1 leave
+ * y = delta; no state's output and D = 1 leave y = silu(z). Errors in ULP of the exact value, from
+ * huge to tiny arguments, where the result is not denormal. */
+enum { N_CURVE = 1 << 15 };
+static double curve_error(const struct sp_kernels *k, bool gate) {
+    static float u[N_CURVE], y[N_CURVE], one[16], A[16], zero[1];
+    for (int i = 0; i < N_CURVE; i++)
+        u[i] = check_random_float(-80, 100) * (i % 2 ? 1 : ldexpf(1, -i % 60));
+    for (int i = 0; i < 16; i++) {
+        one[i] = 1;
+        A[i] = -1;
+    }
+    int64_t ends[2] = {0, 1};
+    struct sp_scan a = {.n_seq = 1,
+                        .d_inner = 16,
+                        .d_state = 1,
+                        .cu_seqlens = ends,
+                        .x = one,
+                        .B = gate ? zero : one,
+                        .C = one,
+                        .A = A,
+                        .D = gate ? one : NULL};
+    for (int i = 0; i < N_CURVE; i += 16) {
+        a.dt = gate ? one : u + i;
+        a.z = gate ? u + i : NULL;
+        a.y = y + i;
+        k->scan_fwd(&a, 0, 0, 16);
+    }
+    double worst = 0;
+    for (int i = 0; i < N_CURVE; i++) {
+        double x = (double)u[i], want = fmax(x, 0) + log1p(exp(-fabs(x)));
+        if (gate) want = x / (1 + exp(-x));
+        int exponent;
+        frexp(want, &exponent);
+        double place = ldexp(1, exponent - 24 < -149 ? -149 : exponent - 24);
+        worst = kernel_worst(worst, fabs(want - (double)y[i]) / place);
+    }
+    return worst;
+}
+
+static void check_curves(const struct sp_kernels *k) {
+    double softplus = curve_error(k, false), silu = curve_error(k, true);
+    check_ok(softplus < 3, "scan_fwd %s: softplus within %.2f ULP", k->name, softplus);
+    check_ok(silu < 4, "scan_fwd %s: silu within %.2f ULP", k->name, silu);
+}
+
 struct bench {
     const struct sp_kernels *k;
     struct sp_scan a;
@@ -287,6 +333,7 @@ int main(int argc, char **argv) {
     if (check_wanted("scan_fwd")) check_unusual();
     for (int p = 0; p < kernel_state.n_path; p++) {
         const struct sp_kernels *k = &kernel_state.path[p];
+        if (check_wanted("scan_fwd")) check_curves(k);
         if (check_wanted("scan_fwd")) check_splits(k);
         if (check_wanted("scan_fwd")) check_packing(k);
         if (check_wanted("scan_fwd")) check_aliases(k);
