@@ -71,4 +71,17 @@ static inline void send_record(struct sp_writer *w, struct sp_record *rec) {
     sp_record_free(rec);
 }
 
+/* The bytes of n records as a writer writes them; frees them. */
+static inline size_t bytes_of(struct sp_record **rec, size_t n, uint8_t *out, size_t cap) {
+    struct sp_writer *w;
+    int fd = memory_file(NULL, 0);
+    must(sp_writer_new(&w, fd, "memory", &err));
+    for (size_t i = 0; i < n; i++) send_record(w, rec[i]);
+    must(sp_writer_flush(w, &err));
+    sp_writer_free(w);
+    ssize_t k = pread(fd, out, cap, 0);
+    close(fd);
+    return k > 0 ? (size_t)k : 0;
+}
+
 #endif
