@@ -50,11 +50,14 @@ PROG_SRC  := $(wildcard bin/*.c)
 PROG      := $(PROG_SRC:bin/%.c=$(BUILD)/bin/%)
 CHECK_SRC := $(wildcard tests/check/*.c)
 CHECK     := $(CHECK_SRC:tests/check/%.c=$(BUILD)/check/%)
+BENCH_SRC := $(wildcard tests/bench/*.c)
+BENCH     := $(BENCH_SRC:tests/bench/%.c=$(BUILD)/bench/%)
 FUZZ_SRC  := $(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c))
 FUZZ      := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/fuzz/%)
 FUZZ_DRIVER := $(BUILD)/obj/tests/fuzz/driver.o
 OBJ       := $(LIB_OBJ) $(PROG_SRC:%.c=$(BUILD)/obj/%.o) $(CHECK_SRC:%.c=$(BUILD)/obj/%.o) \
-             $(FUZZ_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/tests/fuzz/driver.o
+             $(FUZZ_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/tests/fuzz/driver.o \
+             $(BENCH_SRC:%.c=$(BUILD)/obj/%.o)
 COMPLETION := $(addprefix $(BUILD)/completions/,statepipe.bash _statepipe statepipe.fish)
 
 all: $(PROG) $(COMPLETION) $(BUILD)/cuda.note
@@ -96,6 +99,11 @@ $(BUILD)/bin/%: $(BUILD)/obj/bin/%.o $(LIB)
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ -Wl,--as-needed -Wl,--gc-sections $(LIBS)
 
 $(BUILD)/check/%: $(BUILD)/obj/tests/check/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ -Wl,--as-needed $(LIBS)
+
+$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ -Wl,--as-needed $(LIBS)
@@ -169,7 +177,7 @@ $(BUILD)/inject.so: tests/inject/inject.c
 check: all $(CHECK) $(FUZZ) $(BUILD)/inject.so
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run $(T)
 
-bench: all $(CHECK)
+bench: all $(CHECK) $(BENCH)
 	@for c in $(CHECK); do $$c --bench | grep -v '^ok' || exit 1; done
 	@for b in $(wildcard tests/bench/*.sh); do BUILD=$(BUILD) $$b || exit 1; done
 
