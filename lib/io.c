@@ -122,20 +122,25 @@ enum sp_code sp_atomic_open(struct sp_atomic_file *f, const char *path, struct s
     if (strlen(path) >= sizeof f->path)
         return sp_error_set(err, SP_E_USAGE, "path too long: %.60s...", path);
     snprintf(f->path, sizeof f->path, "%s", path);
-    snprintf(f->temporary, sizeof f->temporary, "%s.%ld.tmp", path, (long)getpid());
-    f->file = fopen(f->temporary, "wbxe");
+    /* A device or a pipe is written to: a rename would put a file in its place. */
+    struct stat st;
+    bool in_place = stat(path, &st) == 0 && !S_ISREG(st.st_mode);
+    if (!in_place) snprintf(f->temporary, sizeof f->temporary, "%s.%ld.tmp", path, (long)getpid());
+    f->file = in_place ? fopen(path, "wbe") : fopen(f->temporary, "wbxe");
     if (!f->file)
-        return sp_error_set(err, SP_E_IO, "cannot create %s: %s", f->temporary, strerror(errno));
+        return sp_error_set(err, SP_E_IO, "cannot create %s: %s", in_place ? path : f->temporary,
+                            strerror(errno));
     return SP_OK;
 }
 
 enum sp_code sp_atomic_commit(struct sp_atomic_file *f, bool sync, struct sp_error *err) {
-    bool ok = fflush(f->file) == 0 && (!sync || fsync(fileno(f->file)) == 0);
+    bool in_place = !f->temporary[0];
+    bool ok = fflush(f->file) == 0 && (!sync || in_place || fsync(fileno(f->file)) == 0);
     ok = fclose(f->file) == 0 && ok;
     f->file = NULL;
-    if (ok && rename(f->temporary, f->path) == 0) return SP_OK;
+    if (ok && (in_place || rename(f->temporary, f->path) == 0)) return SP_OK;
     sp_error_set(err, SP_E_IO, "cannot write %s: %s", f->path, strerror(errno));
-    unlink(f->temporary);
+    if (!in_place) unlink(f->temporary);
     return SP_E_IO;
 }
 
@@ -143,7 +148,7 @@ void sp_atomic_abort(struct sp_atomic_file *f) {
     if (!f->file) return;
     fclose(f->file);
     f->file = NULL;
-    unlink(f->temporary);
+    if (f->temporary[0]) unlink(f->temporary);
 }
 
 enum sp_code sp_path_join(char *out, size_t size, const char *dir, const char *name,

@@ -26,7 +26,8 @@ void sp_map_close(struct sp_map *map);
 enum sp_code sp_io_slurp(char **text, size_t *n, const char *path, size_t max,
                          struct sp_error *err);
 
-/* A file written under a temporary name beside path, then synced and renamed. */
+/* A file written under a temporary name beside path, then synced and renamed. A path that is a
+ * device or a pipe is written in place. */
 struct sp_atomic_file {
     FILE *file;
     char path[4096], temporary[4096 + 32];

@@ -121,3 +121,19 @@ print(\"fine\")'"
     done
     [ "$(pipe "state --help" | wc -l)" -le 24 ]
 }
+
+@test "a state is dumped into a pipe or a device, which stays what it is" {
+    mkfifo fifo
+    cat fifo >copy &
+    pipe "echo Jane | tokenize -m $model | embed -m $model |
+        mamba-layer -m $model --dump-state fifo >/dev/null"
+    wait
+    [ -p fifo ]
+    run -0 pipe "state verify -m $model copy"
+    # not /dev/full itself: the suite may run as root
+    ln -s /dev/full full
+    run -74 pipe "echo Jane | tokenize -m $model | embed -m $model |
+        mamba-layer -m $model --dump-state full >/dev/null"
+    [[ $output == *"full: No space left on device"* ]]
+    [ -c full ]
+}
