@@ -203,4 +203,5 @@ def main():
             print(kind, fields, shapes or "")
 
 
-main()
+if __name__ == "__main__":
+    main()
