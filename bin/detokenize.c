@@ -117,6 +117,16 @@ static enum sp_code on_idle(void *ctx, struct sp_writer *w, struct sp_error *err
     return SP_OK;
 }
 
+/* Bytes need no file: the stream's fingerprint tells. */
+static bool is_bytes(const struct sp_hello *hello) {
+    struct sp_tokenizer *tok;
+    struct sp_error ignored;
+    if (sp_tokenizer_open(&tok, "bytes", &ignored)) return false;
+    bool same = sp_hash_equal(&hello->tokenizer, sp_tokenizer_fingerprint(tok));
+    sp_tokenizer_free(tok);
+    return same;
+}
+
 static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record *rec,
                              struct sp_error *err) {
     (void)rec;
@@ -126,6 +136,7 @@ static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record
     if (r->tok) sp_tokenizer_free(r->tok);
     r->tok = NULL;
     enum sp_code code = SP_OK;
+    if (!model && is_bytes(hello)) model = "bytes";
     if (!model && hello->model_dir[0]) model = hello->model_dir;
     if (!model) {
         code = sp_model_default_dir(dir, sizeof dir, err);

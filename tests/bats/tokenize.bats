@@ -1,0 +1,241 @@
+load common
+
+setup() {
+    stream="$BATS_TEST_DIRNAME/stream.py"
+    golden=$TREE/tests/golden/tokens
+    model=$TREE/tests/golden/tiny
+    cd "$BATS_TEST_TMPDIR"
+}
+
+records() { pipe "tokenize $1 | '$stream' records"; }
+# 60 kB of the golden lines: many scripts, added tokens, control characters.
+varied() {
+    python3 -c 'import json, sys
+for line in open(sys.argv[1], encoding="utf-8"): sys.stdout.buffer.write(json.loads(line)["text"].encode() + b"\n")' \
+        "$golden/lines.jsonl" 2>/dev/null | head -c "${1:-60000}"
+}
+# Standard input to standard output in writes of random sizes, with pauses.
+dribble() {
+    python3 -c 'import os, random, sys, time
+rng, data, at = random.Random(int(sys.argv[1])), sys.stdin.buffer.read(), 0
+while at < len(data):
+    n = 1 if sys.argv[2] == "1" else rng.randint(1, int(sys.argv[2]))
+    os.write(1, data[at:at + n])
+    at += n
+    if rng.random() < 0.002: time.sleep(0.002)' "$@"
+}
+
+@test "a document: DOC, TEXT, CHUNK, DOCEND" {
+    printf 'H\xc3\xa9!' >text
+    run -0 records "-m bytes text"
+    echo "$output"
+    [[ "${lines[0]}" == "statepipe {"*"'content': 'tokens', 'program': 'tokenize', 'model_dir': ''"* ]]
+    [[ "${lines[1]}" == "DOC {'id': 'text', 'name': 'text', 'doc': 0}"* ]]
+    [[ "${lines[2]}" == "TEXT {'doc': 0, 'off': 0}"*"'text': 'u8[4]'"* ]]
+    [[ "${lines[3]}" == "CHUNK {'doc': 0, 'pos': 0, 'pass': 0, 'last': True}"*"'ids': 'u32[4]', 'span': 'u64[4, 2]'"* ]]
+    [[ "${lines[4]}" == "DOCEND {'doc': 0, 'status': 'ok', 'n_tok': 4}"* ]]
+    [[ "${lines[5]}" == "END {'docs': 1, 'errors': 0, 'open': 0}"* ]]
+    [ "${#lines[@]}" = 6 ]
+}
+
+@test "an empty document has no chunk; no operand and - are standard input" {
+    run -0 records "-m bytes </dev/null"
+    [[ "${lines[1]}" == DOC* && "${lines[2]}" == "DOCEND {'doc': 0, 'status': 'ok', 'n_tok': 0}"* && "${#lines[@]}" = 4 ]]
+    echo ab >file
+    pipe "tokenize -m bytes <file >a; tokenize -m bytes - <file >b; cmp a b"
+    run -0 records "-m bytes file - file <file"
+    [ "$(grep -c ^DOCEND <<<"$output")" = 3 ]
+}
+
+@test "ids and spans of each tokenizer" {
+    printf 'Hello  <mask> caf\xc3\xa9' >text
+    pipe "tokenize -m bytes text | '$stream' rows ids" >ids
+    grep -v document ids | head -n 1 | grep -qx 48000000
+    # <mask> takes the spaces before it along, and so does its span; the others have none.
+    pipe "tokenize --bare -m '$golden/wordpiece.json' text | '$stream' rows span" | grep -v document >span
+    grep -qx 05000000000000000d00000000000000 span
+    pipe "tokenize -m '$golden/bpe.json' text | '$stream' rows span" | grep -v document | tail -n 1 |
+        grep -q '1300000000000000$'
+}
+
+@test "a model directory: HELLO names it, its config gives passes, delay and padding" {
+    cp -r "$model" m
+    cp "$golden/bpe.json" m/tokenizer.json
+    python3 - m/config.json <<'END'
+import json, sys
+c = json.load(open(sys.argv[1]))
+c["eos_token_id"] = 7
+c["statepipe"] = {**c.get("statepipe", {}), "format": 1, "passes": 2, "delay": 3}
+c["statepipe"].pop("tokenizer", None)
+json.dump(c, open(sys.argv[1], "w"))
+END
+    printf 'a b' >text
+    run -0 records "-m m text"
+    echo "$output"
+    [[ "${lines[0]}" == *"'model_dir': '$PWD/m'"*"'n_layer': 2"* ]]
+    [[ "${lines[1]}" == *"'pad': 3, 'passes': 2"* ]]
+    [[ "${lines[3]}" == "CHUNK {'doc': 0, 'pos': 0, 'pass': 0}"*"u32[2]"* ]]
+    [[ "${lines[4]}" == "CHUNK {'doc': 0, 'pos': 2, 'pass': 1, 'last': True}"*"u32[5]"* ]]
+    pipe "tokenize -m m text | '$stream' rows ids" | grep -v document | tail -n 3 >pad
+    [ "$(sort -u pad)" = 07000000 ]
+    STATEPIPE_MODEL=$PWD/m pipe "tokenize text" >a
+    pipe "tokenize -m m text" >b
+    cmp a b
+    run -0 records "-m m --repeat 1 --pad 0 text"
+    [[ "${lines[3]}" == *"u32[2]"* && "${#lines[@]}" = 6 ]]
+}
+
+@test "chunks are of --chunk tokens, padding included" {
+    printf '%01000d' 0 >text
+    run -0 records "-m bytes --pad 24 text"
+    [ "$(grep -c "^CHUNK.*u32\[256\]" <<<"$output")" = 4 ]
+    [ "$(grep -c ^CHUNK <<<"$output")" = 4 ]
+    run -0 records "-m bytes --chunk 999 text"
+    [[ "$(grep ^CHUNK <<<"$output")" == *"u32[999]"*"'pos': 999"*"u32[1]"* ]]
+}
+
+@test "TEXT is the source, in pieces of 64 KiB, each before the chunks that it covers" {
+    { varied; varied; head -c 3000 /dev/urandom; head -c 200000 /dev/zero | tr '\0' ' '; varied; } >text
+    for tok in bytes "$golden/bpe.json" "$golden/wordpiece.json"; do
+        pipe "tokenize -m '$tok' text 2>/dev/null" >out
+        python3 - "$BATS_TEST_DIRNAME" out text <<'END'
+import struct, sys
+sys.path.insert(0, sys.argv[1])
+import stream
+text, n_token = b"", 0
+for kind, fields, tensors in stream.records(open(sys.argv[2], "rb").read()):
+    if kind == "TEXT":
+        piece = tensors["text"][2]
+        assert fields["off"] == len(text) and len(piece) <= 65536
+        text += piece
+    if kind == "CHUNK":
+        n = tensors["ids"][1][0]
+        span = struct.unpack("<%dQ" % (2 * n), tensors["span"][2])
+        assert max(span) <= len(text), (max(span), len(text))
+        assert all(a <= z for a, z in zip(span[::2], span[1::2]))
+        n_token += n
+assert text == open(sys.argv[3], "rb").read()
+assert n_token > 5000
+END
+    done
+}
+
+@test "what is written does not depend on how the input arrives" {
+    { varied 12000; head -c 1000 /dev/urandom; printf '\xe4\xb8'; } >text
+    for tok in bytes "$golden/bpe.json" "$golden/wordpiece.json"; do
+        pipe "tokenize --id x -m '$tok' - <text 2>/dev/null" >whole
+        for how in "1 3" "2 50" "3 5000"; do
+            dribble $how <text | pipe "tokenize --id x -m '$tok' - 2>/dev/null" >parts
+            cmp whole parts
+        done
+    done
+}
+
+@test "whole chunks and ends of documents are written before a read would block" {
+    mkfifo in
+    pipe "tokenize -m bytes --chunk 4 in" >out &
+    exec 9>in
+    printf 'abcdef' >&9
+    for _ in $(seq 100); do
+        "$stream" records <out 2>/dev/null | grep -q ^CHUNK && break
+        sleep 0.05
+    done
+    "$stream" records <out 2>/dev/null | grep "^CHUNK.*u32\[4\]"
+    exec 9>&-
+    wait
+    [ "$("$stream" records <out | grep -c ^CHUNK)" = 2 ]
+}
+
+@test "--lines: a document each, empty ones too" {
+    printf 'one\n\nthree\r\nlast' >text
+    run -0 records "-m bytes --lines text"
+    [ "$(grep -c ^DOCEND <<<"$output")" = 4 ]
+    [[ "$(grep "^DOC " <<<"$output")" == *"'id': '1', 'name': 'text'"*"'id': '4'"* ]]
+    [ "$(grep ^DOCEND <<<"$output" | grep -o "n_tok': [0-9]*" | tr -dc '0-9\n' | paste -sd,)" = 3,0,6,4 ]
+    run -0 records "-m bytes --lines --id '%f:%n%%' text"
+    [[ "$output" == *"'id': 'text:2%'"* ]]
+}
+
+@test "--jsonl: text, id, spans in bytes or code points, slots and label" {
+    printf '%s\n' '{"id":"x","text":"h\u00e9llo","spans":[[1,3,"A",[0]],[2,5,"B"]],"slots":[["q",["a"]]],"label":"z"}' '' \
+        '{"text":"n","id":12}' '{"text":""}' >in
+    run -0 records "-m bytes --jsonl --span-unit codepoint in"
+    echo "$output"
+    [[ "${lines[1]}" == *"'id': 'x'"*"'bytes': 6"*"[1, 4, 'A', [0]]"*"[3, 6, 'B']"*"'slots': [['q', ['a']]]"*"'label': 'z'"* ]]
+    [[ "$output" == *"'id': '12'"*"'id': '4'"* ]]
+    run -0 records "-m bytes --jsonl in"
+    [[ "${lines[1]}" == *"[1, 3, 'A', [0]]"* ]]
+}
+
+@test "--jsonl: a bad line fails that document only" {
+    printf '%s\n' '{"text":"a"}' 'junk' '{"text":1}' '{"text":"ab","spans":[[0,3,"L"]]}' '{"text":"ab","spans":[[2,1,"L"]]}' \
+        '{"text":"ab","spans":[[0,1]]}' "{\"text\":\"$(printf '%0200d' 0)\"}" '{"text":"z"}' >in
+    run -1 --separate-stderr pipe "tokenize -m bytes --jsonl --max-doc 150 in >out"
+    "$stream" records <out >records
+    cat records
+    [ "$(grep -c ^ERR records)" = 6 ]
+    [ "$(grep -c ^DOCEND records)" = 2 ]
+    grep -q "^END {'docs': 8, 'errors': 6" records
+    [[ "${stderr_lines[0]}" == "tokenize: in: line 2: JSON: byte "*"not JSON" ]]
+    [ "${stderr_lines[1]}" = 'tokenize: in: line 3: no string "text"' ]
+    [ "${stderr_lines[2]}" = 'tokenize: in: line 4: a span lies outside of the text' ]
+    [ "${stderr_lines[5]}" = 'tokenize: in: line 7: a line of more than 150 bytes (--max-doc)' ]
+    [ "${#stderr_lines[@]}" = 6 ]
+}
+
+@test "invalid UTF-8 is replaced, reported once with its place, and spans are the source's" {
+    printf 'ab\xff\xe4\xb8 c' >text
+    run -0 --separate-stderr pipe "tokenize -m '$golden/bpe.json' text >out"
+    [ "$stderr" = "tokenize: text: invalid UTF-8 at byte 2, replaced (2 times in all)" ]
+    "$stream" records <out | grep -q "TEXT.*u8\[7\]"
+    "$stream" rows span <out | tail -n 1 | grep -q 0600000000000000'.*'0700000000000000
+    run -1 --separate-stderr pipe "tokenize --invalid refuse -m '$golden/bpe.json' text >out"
+    [ "$stderr" = "tokenize: text: invalid UTF-8 at byte 2 (--invalid replace goes on)" ]
+    "$stream" records <out | grep -q "^ERR.*'exit': 1, 'doc': 0"
+    run -0 --separate-stderr pipe "tokenize --invalid refuse -m bytes text >out"
+    [ -z "$stderr" ]
+}
+
+@test "--open leaves the last document open, without padding" {
+    echo a >text
+    run -0 records "-m bytes --open --pad 2 text text"
+    [ "$(grep -c "^DOCEND.*'ok', 'n_tok': 4" <<<"$output")" = 1 ]
+    [ "$(grep -c "^DOCEND.*'open', 'n_tok': 2" <<<"$output")" = 1 ]
+    [[ "$output" == *"END {'docs': 2, 'errors': 0, 'open': 1}"* ]]
+    run -2 pipe "tokenize -m bytes --open --lines text"
+}
+
+@test "the post-processor's tokens stand around a document, --bare leaves them out" {
+    echo >text
+    run -0 records "-m '$golden/wordpiece.json' text"
+    [[ "${lines[3]}" == *"u32[2]"* ]]
+    run -0 records "-m '$golden/wordpiece.json' --bare text"
+    [[ "${lines[3]}" == DOCEND* ]]
+}
+
+@test "20 MB of one line without a space: no more memory than for a page" {
+    head -c 20000000 /dev/zero | tr '\0' x >text
+    for tok in bytes "$golden/bpe.json" "$golden/wordpiece.json"; do
+        (ulimit -v 200000 2>/dev/null; [ -n "$(ldd "$STATEPIPE_BUILD/bin/tokenize" | grep asan)" ] && ulimit -v unlimited
+         pipe "tokenize -m '$tok' text | tail -c 20 >/dev/null")
+    done
+}
+
+@test "errors: usage, missing files, bad tokenizers, a full disk, a terminal" {
+    echo a >text
+    run -66 --separate-stderr pipe "tokenize -m bytes none >out"
+    [ "$stderr" = "tokenize: cannot open none: No such file or directory" ]
+    "$stream" records <out | grep -q "^ERR.*'exit': 66"
+    run -66 --separate-stderr pipe "tokenize -m none text >out"
+    mkdir empty
+    run -66 --separate-stderr pipe "tokenize -m empty text >out"
+    [ "$stderr" = "tokenize: empty has neither tokenizer.json nor vocab.txt" ]
+    echo '{"model":{"type":"Unigram"}}' >t.json
+    run -65 --separate-stderr pipe "tokenize -m t.json text >out"
+    [ "$stderr" = "tokenize: t.json: the model 'Unigram' is not supported" ]
+    run -74 pipe "tokenize -m bytes text >/dev/full"
+    run -2 pipe "tokenize --lines --jsonl text"
+    run -2 pipe "script -qec 'tokenize -m bytes text' /dev/null >/dev/null"
+    head -c 2000000 /dev/zero >big
+    run -141 pipe "tokenize -m bytes big | true"
+}
