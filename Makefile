@@ -213,11 +213,12 @@ INSTALLED = $(bindir)/statepipe $(libdir)/libstatepipe.a $(libdir)/pkgconfig/sta
     $(includedir)/statepipe.h $(COMPLETION_AS) \
     $(foreach m,$(MAN1),$(mandir)/man1/$(call MAN1_AS,$(m))) \
     $(foreach m,$(MAN_REST),$(mandir)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
+MAN_DIRS = $(addprefix $(mandir)/,man1 man5 man7)
 OWN_DIRS = $(libexecdir)/statepipe $(datadir)/statepipe $(datadir)/doc/statepipe
 
 install: all
 	install -d $(D)$(bindir) $(D)$(libexecdir)/statepipe $(D)$(libdir)/pkgconfig \
-	    $(D)$(includedir) $(D)$(mandir)/man1 $(D)$(mandir)/man5 $(D)$(mandir)/man7 \
+	    $(D)$(includedir) $(addprefix $(D),$(MAN_DIRS)) \
 	    $(addprefix $(D),$(dir $(COMPLETION_AS))) $(D)$(datadir)/statepipe \
 	    $(D)$(datadir)/doc/statepipe
 	install $(BUILD)/bin/statepipe $(D)$(bindir)
@@ -236,8 +237,8 @@ install: all
 	install -m 644 $(BUILD)/completions/_statepipe $(D)$(word 2,$(COMPLETION_AS))
 	install -m 644 $(BUILD)/completions/statepipe.fish $(D)$(word 3,$(COMPLETION_AS))
 	install -m 644 share/magic $(D)$(datadir)/statepipe
-	cd share && find $(notdir $(wildcard share/model share/corpus share/samples)) -type f ! -name '*.py' \
-	    -exec install -D -m 644 {} $(D)$(datadir)/statepipe/{} \;
+	cd share && find $(notdir $(wildcard share/model share/corpus share/samples)) \
+	    -type f ! -name '*.py' -exec install -D -m 644 {} $(D)$(datadir)/statepipe/{} \;
 	install -m 644 README.md LICENSE $(D)$(datadir)/doc/statepipe
 
 # Folders that others may use too are only removed where nothing is left in them.
@@ -245,7 +246,7 @@ uninstall:
 	rm -f $(addprefix $(D),$(INSTALLED))
 	rm -rf $(addprefix $(D),$(OWN_DIRS))
 	case "$(D)$(PREFIX)" in /usr|/usr/local) exit 0 ;; esac; \
-	for d in $(sort $(dir $(INSTALLED) $(OWN_DIRS)) $(addprefix $(mandir)/,man1 man5 man7)); do \
+	for d in $(sort $(dir $(INSTALLED) $(OWN_DIRS)) $(MAN_DIRS)); do \
 	    while [ "$${d%/}" != "$(PREFIX)" ] && [ -n "$${d%/}" ]; do \
 	        rmdir "$(D)$$d" 2>/dev/null || break; d=$$(dirname "$$d"); \
 	    done; \

@@ -5,13 +5,16 @@
 
 Needs torch, transformers and safetensors; the tests need only its output, which is committed:
 
-    tests/golden/NAME/config.json, model.safetensors (or sharded, with its index), vectors.safetensors
+    tests/golden/NAME/config.json, model.safetensors (or sharded, with its index) and
+    vectors.safetensors
 
-vectors.safetensors of a model holds two sequences, `a` of 65 tokens and `b` of 1000. All F32 but the ids:
+vectors.safetensors of a model holds two sequences, `a` of 65 tokens and `b` of 1000. All are F32
+but the ids:
 
     a.ids          (65)            U32
-    a.hidden.K     (65, d_model)   K = 0: embeddings, the input of layer 0; K > 0: the output of layer
-                                   K - 1, the input of layer K; K = n_layer: before the final norm
+    a.hidden.K     (65, d_model)   K = 0: embeddings, the input of layer 0; K > 0: the output of
+                                   layer K - 1, the input of layer K; K = n_layer: before the
+                                   final norm
     a.logits       (65, vocab)     of the language model's head
     a.tag          (65, n_label)   scores of the head "tag", where the model has one
     b.ids          (1000)          U32
@@ -26,9 +29,9 @@ Weights are drawn wide (decay rates from fast to slow, biases that are not zero)
 in any term shows. bf16 models are computed in float32 from their rounded weights.
 """
 import argparse
+import glob
 import json
 import os
-import shutil
 
 import torch
 from safetensors.torch import save_file
@@ -38,11 +41,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 FIELDS = ["institution", "degree", "year"]
 LABELS = ["O"] + [f"{p}-{f}" for p in "NBSI" for f in FIELDS]
 
-# name: architecture, (d_model, d_inner, layers, d_state, d_conv, dt_rank, vocab), tied, bias, conv_bias, extra
+# name: architecture, (d_model, d_inner, layers, d_state, d_conv, dt_rank, vocab), tied, bias,
+# conv_bias, extra
 MODELS = {
     "mamba-odd": ("mamba", (33, 70, 3, 5, 3, 3, 97), True, False, True, {}),
     "mamba-bias": ("mamba", (24, 48, 2, 16, 4, 5, 260), False, True, True, {"shards": 3}),
-    "mamba-bf16": ("mamba", (48, 96, 2, 16, 4, 3, 120), True, False, True, {"dtype": torch.bfloat16}),
+    "mamba-bf16": ("mamba", (48, 96, 2, 16, 4, 3, 120), True, False, True,
+                   {"dtype": torch.bfloat16}),
     "mamba-deep": ("mamba", (16, 40, 7, 4, 2, 1, 130), True, True, False, {}),
     "falcon-odd": ("falcon_mamba", (23, 37, 3, 8, 4, 7, 131), False, False, True, {}),
     "falcon-tied": ("falcon_mamba", (32, 64, 2, 16, 3, 2, 100), True, True, False, {}),
@@ -54,9 +59,10 @@ def build(arch, dims, tied, bias, conv_bias, seed):
     d_model, d_inner, n_layer, d_state, d_conv, dt_rank, vocab = dims
     cls, model_cls = ((MambaConfig, MambaForCausalLM) if arch == "mamba"
                       else (FalconMambaConfig, FalconMambaForCausalLM))
-    config = cls(hidden_size=d_model, num_hidden_layers=n_layer, state_size=d_state, conv_kernel=d_conv,
-                 time_step_rank=dt_rank, vocab_size=vocab, use_bias=bias, use_conv_bias=conv_bias,
-                 tie_word_embeddings=tied, residual_in_fp32=True, use_cache=False)
+    config = cls(hidden_size=d_model, num_hidden_layers=n_layer, state_size=d_state,
+                 conv_kernel=d_conv, time_step_rank=dt_rank, vocab_size=vocab, use_bias=bias,
+                 use_conv_bias=conv_bias, tie_word_embeddings=tied, residual_in_fp32=True,
+                 use_cache=False)
     config.intermediate_size = d_inner  # not expand * hidden_size: readers must not recompute it
     torch.manual_seed(seed)
     model = model_cls(config).float().eval()
@@ -93,7 +99,8 @@ def run(model, ids, last, tag):
     out = {f"hidden.{k}": h.reshape(len(ids), -1)[-last:].clone() for k, h in enumerate(states)}
     out["logits"] = logits[-last:].clone()
     if tag is not None:
-        out["tag"] = (model.backbone.norm_f(states[-1][0]) @ tag["weight"].T + tag["bias"])[-last:].clone()
+        scores = model.backbone.norm_f(states[-1][0]) @ tag["weight"].T + tag["bias"]
+        out["tag"] = scores[-last:].clone()
     out["ids"] = ids.to(torch.uint32)
     return {k: v.contiguous() for k, v in out.items()}
 
@@ -111,7 +118,8 @@ def save_weights(directory, tensors, shards):
         weight_map.update({n: file for n in part})
     size = sum(t.numel() * t.element_size() for t in tensors.values())
     with open(f"{directory}/model.safetensors.index.json", "w") as f:
-        json.dump({"metadata": {"total_size": size}, "weight_map": weight_map}, f, indent=1, sort_keys=True)
+        json.dump({"metadata": {"total_size": size}, "weight_map": weight_map}, f, indent=1,
+                  sort_keys=True)
         f.write("\n")
 
 
@@ -125,25 +133,28 @@ def write(name, seed, full):
     tag = None
     if extra.get("tag"):
         n = len(LABELS)
-        tag = {"weight": torch.randn(n, dims[0]) * 0.5, "bias": torch.randn(n), "trans": torch.randn(n + 2, n)}
+        tag = {"weight": torch.randn(n, dims[0]) * 0.5, "bias": torch.randn(n),
+               "trans": torch.randn(n + 2, n)}
         tensors.update({f"statepipe.tag.{k}": v for k, v in tag.items()})
     config = model.config.to_dict()
-    keep = ["model_type", "architectures", "hidden_size", "num_hidden_layers", "state_size", "conv_kernel",
-            "intermediate_size", "expand", "time_step_rank", "vocab_size", "layer_norm_epsilon", "mixer_rms_eps",
-            "use_bias", "use_conv_bias", "tie_word_embeddings", "hidden_act", "bos_token_id", "eos_token_id",
+    keep = ["model_type", "architectures", "hidden_size", "num_hidden_layers", "state_size",
+            "conv_kernel", "intermediate_size", "expand", "time_step_rank", "vocab_size",
+            "layer_norm_epsilon", "mixer_rms_eps", "use_bias", "use_conv_bias",
+            "tie_word_embeddings", "hidden_act", "bos_token_id", "eos_token_id",
             "time_step_floor", "time_step_limit", "residual_in_fp32"]
     config = {k: config[k] for k in keep if k in config}
     config["architectures"] = [type(model).__name__]
     config["torch_dtype"] = str(dtype).removeprefix("torch.")
-    config.setdefault("time_step_limit", [0.0, float("inf")])  # Python writes a bare Infinity
+    config.setdefault("time_step_limit", [0.0, float("inf")])  # written as a bare Infinity
     if tag is not None:
         config["statepipe"] = {
             "format": 1, "tokenizer": "bytes", "default_head": "tag", "passes": 1, "delay": 0,
             "heads": {"lm": {"type": "lm"}, "tag": {"type": "tag", "labels": LABELS}}}
 
     directory = f"{HERE}/{name}"
-    shutil.rmtree(directory, ignore_errors=True)
-    os.makedirs(directory)
+    os.makedirs(directory, exist_ok=True)
+    for old in glob.glob(f"{directory}/model*"):  # other scripts' files stay
+        os.remove(old)
     with open(f"{directory}/config.json", "w") as f:
         json.dump(config, f, indent=1)
         f.write("\n")
@@ -159,13 +170,13 @@ def write(name, seed, full):
         out = f"{full}/{name}"
         os.makedirs(out, exist_ok=True)
     save_file(vectors, f"{out}/vectors.safetensors")
-    if full:  # the committed small one was removed with the directory: write it again
-        write(name, seed, None)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", metavar="DIR", help="also write vectors with every row of `b` under DIR")
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", metavar="DIR",
+                        help="also write vectors with every row of `b` under DIR")
     parser.add_argument("name", nargs="*", help="models to write (default: all)")
     args = parser.parse_args()
     torch.set_num_threads(1)
