@@ -131,6 +131,7 @@ static enum sp_code write_chunk(struct sp_token_stream *s, const struct sp_token
 
 static void drop_pending(struct sp_token_stream *s, size_t n) {
     struct sp_tokens *t = &s->pending;
+    if (n == 0) return; /* an empty document has no arrays either */
     memmove(t->id, t->id + n, (t->n - n) * sizeof *t->id);
     memmove(t->span, t->span + 2 * n, (t->n - n) * 2 * sizeof *t->span);
     t->n -= n;
