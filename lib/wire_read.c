@@ -3,6 +3,7 @@
 #include "io.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -73,7 +74,7 @@ static enum sp_code read_once(struct sp_reader *r, void *dst, size_t n, size_t *
     struct iovec iov[2] = {{dst, n}, {r->buf + r->len, sizeof r->buf - r->len}};
     ssize_t k;
     do k = n ? readv(r->fd, iov, 2) : read(r->fd, iov[1].iov_base, iov[1].iov_len);
-    while (k < 0 && errno == EINTR);
+    while (k < 0 && sp_wire_again(r->fd, POLLIN));
     if (k < 0) return sp_error_set(err, SP_E_IO, "reading %s: %s", r->name, strerror(errno));
     *got = (size_t)k;
     r->eof = k == 0;

@@ -2,10 +2,10 @@
  * are handed to the kernel from where they lie. A record is either wholly in the buffer or wholly
  * written, so that a reader never waits in the middle of one while we compute. */
 #include "wire.h"
-#include "io.h"
 
 #include <errno.h>
 #include <msgpack.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -50,17 +50,18 @@ void sp_writer_free(struct sp_writer *w) {
     free(w);
 }
 
-enum sp_code sp_writer_flush(struct sp_writer *w, struct sp_error *err) {
-    size_t n = w->n;
-    w->n = 0;
-    return n ? sp_io_write(w->fd, w->buf, n, w->name, err) : SP_OK;
+bool sp_wire_again(int fd, short events) {
+    if (errno == EINTR) return true;
+    if (errno != EAGAIN) return false;
+    struct pollfd p = {.fd = fd, .events = events};
+    return poll(&p, 1, -1) >= 0 || errno == EINTR;
 }
 
 static enum sp_code write_pieces(struct sp_writer *w, struct iovec *iov, int n,
                                  struct sp_error *err) {
     while (n > 0) {
         ssize_t k = writev(w->fd, iov, n);
-        if (k < 0 && errno == EINTR) continue;
+        if (k < 0 && sp_wire_again(w->fd, POLLOUT)) continue;
         if (k < 0) return sp_error_set(err, SP_E_IO, "writing %s: %s", w->name, strerror(errno));
         size_t done = (size_t)k;
         while (n > 0 && done >= iov->iov_len) {
@@ -74,6 +75,12 @@ static enum sp_code write_pieces(struct sp_writer *w, struct iovec *iov, int n,
         }
     }
     return SP_OK;
+}
+
+enum sp_code sp_writer_flush(struct sp_writer *w, struct sp_error *err) {
+    struct iovec all = {w->buf, w->n};
+    w->n = 0;
+    return all.iov_len ? write_pieces(w, &all, 1, err) : SP_OK;
 }
 
 /* msgpack-c's way out of the packer: the head may not be longer than a reader accepts. */

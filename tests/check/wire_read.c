@@ -3,6 +3,7 @@
 #include "check.h"
 #include "stream.h"
 
+#include <fcntl.h>
 #include <msgpack.h>
 #include <sys/wait.h>
 
@@ -199,6 +200,7 @@ static void check_pieces(void) {
         _exit(0);
     }
     close(fd[1]);
+    fcntl(fd[0], F_SETFL, O_NONBLOCK); /* as ssh leaves what it shares */
     struct sp_reader *r;
     struct sp_writer *w;
     struct sp_record *got;
