@@ -70,6 +70,7 @@ help:
 #: make check       run every test; SAN=1: under AddressSanitizer and UBSan; T="a b": those suites
 #: make fuzz        fuzz with clang's libFuzzer, FUZZ_SECONDS=60 per target
 #: make bench       measure the kernels and the programs
+#: make model       train the shipped model anew, into MODEL_OUT=build/model (hours)
 #: make install     into PREFIX=/usr/local, below DESTDIR; make uninstall takes it away again
 #: make format      clang-format; make clean removes build/
 #: Variables: BUILD=build CC=cc CFLAGS='-O2 -g' V=1 (show commands)
@@ -174,6 +175,12 @@ $(BUILD)/inject.so: tests/inject/inject.c
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=gnu11 $(WARN) -O1 -g -fPIC -shared -o $@ $<
 
+# Training goes on where it was interrupted; share/model is replaced by hand, after a look at the
+# scores that the recipe ends with.
+MODEL_OUT ?= $(BUILD)/model
+model: all
+	share/model-src/train $(BUILD)/bin $(MODEL_OUT)
+
 check: all $(CHECK) $(FUZZ) $(BUILD)/inject.so
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run $(T)
 
@@ -261,5 +268,5 @@ clean:
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help deps demo check bench fuzz install uninstall format clean
+.PHONY: all help deps demo model check bench fuzz install uninstall format clean
 -include $(OBJ:.o=.d)

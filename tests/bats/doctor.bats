@@ -1,0 +1,47 @@
+load common
+
+setup() { doctor="$STATEPIPE_BUILD/bin/doctor -m $TREE/tests/golden/tiny"; }
+
+@test "findings about CPU, products, model, tokenizer and tools" {
+    run -0 --separate-stderr $doctor
+    [ -z "$stderr" ]
+    local what
+    for what in cpu kernels amx products cuda model tokenizer pdf; do
+        echo "$what: $output"
+        grep -q "^$what  *[^ ]" <<<"$output"
+    done
+    grep -q "^model  *$TREE/tests/golden/tiny$" <<<"$output"
+    grep -q 'mamba, 2 layers of 32 (inner 64, state 8), vocabulary 264, fingerprint [0-9a-f]\{8\}$' <<<"$output"
+    grep -q 'head tag (tag, default)$' <<<"$output"
+    grep -q '^tokenizer  *[0-9]* tokens, byte-exact$' <<<"$output"
+}
+
+@test "what holds the machine back is said, with what to do" {
+    STATEPIPE_CPU=ref run -0 $doctor
+    grep -q '^kernels  *ref, of ref' <<<"$output"
+    if grep -q '^kernels  *ref, of ref .' <<<"$output"; then
+        grep -q 'do: unset STATEPIPE_CPU' <<<"$output"
+    fi
+    STATEPIPE_JOBS=1 run -0 $doctor
+    grep -q '^threads  *\$STATEPIPE_JOBS is 1$' <<<"$output"
+    grep -q 'cpu: kernels .*, 1 thread,' <<<"$output"
+    run -0 env PATH=/nonexistent $doctor
+    grep -q 'do: apt-get install poppler-utils' <<<"$output"
+    grep -q '^bash  *not there' <<<"$output"
+}
+
+@test "no model, or one without a tokenizer: 66, and the rest is reported all the same" {
+    run -66 "$STATEPIPE_BUILD/bin/doctor" -m /nonexistent
+    grep -q '^model  *no model directory /nonexistent' <<<"$output"
+    grep -q 'do: .*STATEPIPE_MODEL' <<<"$output"
+    grep -q '^pdf ' <<<"$output"
+    run -66 "$STATEPIPE_BUILD/bin/doctor" -m "$TREE/tests/golden/mamba-odd"
+    grep -q '^tokenizer .*neither' <<<"$output"
+}
+
+@test "operands and a full disk" {
+    run -2 --separate-stderr $doctor more
+    [ "$stderr" = "doctor: no argument is expected, but there is 'more'" ]
+    run -74 --separate-stderr bash -c "$doctor >/dev/full"
+    [ "$stderr" = "doctor: writing standard output: No space left on device" ]
+}
