@@ -185,6 +185,55 @@ static void check_hash(void) {
     check_ok(!sp_hash_equal(&whole, &parts), "hash: another token, another prefix");
 }
 
+/* Each way in which a state may not fit, and that a state of one layer fits what needs that layer.
+ */
+static void check_fits(void) {
+    struct sp_model *m;
+    struct sp_state *s;
+    must(sp_model_open(&m, "tests/golden/mamba-deep", &err));
+    const struct sp_config *c = sp_model_config(m);
+    uint32_t last = (uint32_t)c->n_layer - 1;
+    must(sp_state_new(&s, m, 0, last, &err));
+    check_ok(!sp_state_check(s, m, 0, last, &err) && !sp_state_check(s, m, last, last, &err),
+             "fits: a new state of %u layers, whole and in part", last + 1);
+    struct {
+        int64_t *dim;
+        const char *message;
+    } dims[] = {{&s->d_model, "another shape: d_model"},
+                {&s->d_inner, "another shape: d_inner"},
+                {&s->d_state, "another shape: d_state"},
+                {&s->d_conv, "another shape: d_conv"}};
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
+        ++*dims[i].dim;
+        enum sp_code code = sp_state_check(s, m, 0, last, &err);
+        check_ok(code == SP_E_DATA && strstr(err.msg, dims[i].message), "fits: %s", err.msg);
+        --*dims[i].dim;
+    }
+    s->n_layer++;
+    check_ok(sp_state_check(s, m, 0, last, &err) == SP_E_DATA && strstr(err.msg, "layers in all"),
+             "fits: %s", err.msg);
+    s->n_layer--;
+    s->model.byte[7] ^= 1;
+    check_ok(sp_state_check(s, m, 0, last, &err) == SP_E_DATA && strstr(err.msg, "another model"),
+             "fits: %s", err.msg);
+    sp_state_free(s);
+    must(sp_state_new(&s, m, 1, last, &err));
+    check_ok(sp_state_check(s, m, 0, last, &err) == SP_E_DATA && strstr(err.msg, "but 0-") &&
+                 !sp_state_check(s, m, 1, 1, &err),
+             "fits: missing layers");
+    struct sp_hello hello = {.n_layer = 1};
+    enum sp_code unknown = sp_state_check_stream(s, &hello, &err);
+    s->tokenizer.byte[0] = 1;
+    enum sp_code half_known = sp_state_check_stream(s, &hello, &err);
+    hello.tokenizer.byte[0] = 2;
+    check_ok(!unknown && !half_known && sp_state_check_stream(s, &hello, &err) == SP_E_DATA,
+             "fits: %s", err.msg);
+    hello.tokenizer.byte[0] = 1;
+    check_ok(!sp_state_check_stream(s, &hello, &err), "fits: the same tokenizer");
+    sp_state_free(s);
+    sp_model_free(m);
+}
+
 /* For the suites of the programs: state --write MODEL FILE SEED FIRST LAST. */
 static int write_for(char **arg) {
     struct sp_model *m;
@@ -212,5 +261,6 @@ int main(int argc, char **argv) {
     if (check_wanted("damage")) check_damage();
     if (check_wanted("join")) check_join();
     if (check_wanted("hash")) check_hash();
+    if (check_wanted("fits")) check_fits();
     return check_end();
 }
