@@ -19,6 +19,23 @@ load common
     [ "$n" -ge 6 ]
 }
 
+@test "every command of the tutorial succeeds" {
+    [ -d "$TREE/share/model" ] || skip "this tree has no model yet"
+    local line n=0
+    mkdir "$BATS_TEST_TMPDIR/bin"
+    ln -s "$STATEPIPE_BUILD/bin/statepipe" "$BATS_TEST_TMPDIR/bin"
+    cd "$BATS_TEST_TMPDIR" || exit 70
+    cp "$TREE/share/samples/jane-doe.txt" cv.txt
+    while IFS= read -r line; do
+        line=${line//\\e/\\}
+        echo "$line"
+        run -0 --separate-stderr env PATH="$BATS_TEST_TMPDIR/bin:$PATH" bash -c "$line"
+        [ -n "$output" ]
+        n=$((n + 1))
+    done < <(sed -n 's/^\.Dl //p' "$TREE/man/statepipe-tutorial.7")
+    [ "$n" -ge 10 ]
+}
+
 @test "the README names every program, and no page that is not there" {
     local p page
     for p in "$STATEPIPE_BUILD"/bin/*; do
