@@ -39,43 +39,13 @@ struct extract {
     bool to_stream; /* -o msgpack */
     bool begun;     /* something is written: the header line is there */
     struct sp_gather_head head;
-    bool have_head;
+    bool have_head, in_doc;
     struct sp_gather doc;
     struct sp_records records;
-    uint32_t *tag; /* (n_tag) */
-    float *p;      /* (n_tag) */
-    size_t n_tag;
     uint64_t n_doc, n_record, n_token;
 };
 
 /* ---- one document ---- */
-
-static enum sp_code reserve_tags(struct extract *x, size_t n, struct sp_error *err) {
-    if (n <= x->n_tag) return SP_OK;
-    free(x->tag);
-    free(x->p);
-    x->tag = calloc(n, sizeof *x->tag);
-    x->p = calloc(n, sizeof *x->p);
-    x->n_tag = x->tag && x->p ? n : 0;
-    if (x->n_tag) return SP_OK;
-    return sp_error_set(err, SP_E_DEVICE, "out of memory for the tags of %zu tokens", n);
-}
-
-/* The tag of token t is read delay tokens later; the last rows belong to padding. */
-static enum sp_code decode(struct extract *x, struct sp_error *err) {
-    struct sp_gather *g = &x->doc;
-    size_t delay = x->head.delay, n = g->n > delay ? g->n - delay : 0;
-    enum sp_code code = reserve_tags(x, n, err);
-    if (!code)
-        code = sp_viterbi(&x->head.head, g->scores ? g->scores + delay * g->n_label : NULL, n,
-                          x->head.transitions, x->tag, x->p, err);
-    if (!code)
-        code = sp_records_from_tags(&x->head.head, x->tag, x->p, g->span, n, g->text, g->n_text,
-                                    &x->records, err);
-    if (!code) sp_records_drop_unsure(&x->records, (float)opt.min_p);
-    x->n_token += n;
-    return code;
-}
 
 static void begin(struct extract *x) {
     if (x->begun) return;
@@ -103,8 +73,10 @@ static enum sp_code write_classes(struct extract *x, struct sp_error *err) {
 static enum sp_code write_document(struct extract *x, const struct sp_record *end,
                                    struct sp_writer *w, struct sp_error *err) {
     if (x->head.head.type == SP_HEAD_CLASS) return write_classes(x, err);
-    enum sp_code code = decode(x, err);
+    enum sp_code code = sp_gather_decode(&x->doc, &x->head, &x->records, err);
     if (code) return code;
+    sp_records_drop_unsure(&x->records, (float)opt.min_p);
+    x->n_token += x->doc.n;
     struct sp_document doc = {.id = x->doc.id,
                               .text = x->doc.text ? x->doc.text : "",
                               .text_start = x->doc.text_start,
@@ -129,6 +101,7 @@ static enum sp_code write_document(struct extract *x, const struct sp_record *en
 /* ---- the stream ---- */
 
 static enum sp_code take_head(struct extract *x, struct sp_record *rec, struct sp_error *err) {
+    if (x->in_doc) return sp_error_set(err, SP_E_DATA, "a HEAD in the middle of a document");
     enum sp_code code = sp_gather_head_read(&x->head, rec, err);
     if (code) return code;
     x->have_head = true;
@@ -159,9 +132,11 @@ static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer
                             "scores");
     } else if (rec->kind == SP_KIND_DOC) {
         x->n_doc++;
+        x->in_doc = true;
         code = sp_gather_start(&x->doc, rec, x->head.head.n_label, err);
     } else if (rec->kind == SP_KIND_DOCEND) {
         code = write_document(x, rec, w, err);
+        x->in_doc = false;
     } else {
         code = sp_gather_add(&x->doc, rec, err);
     }
@@ -169,6 +144,22 @@ static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer
         code = sp_writer_write(w, rec, err);
     sp_record_free(rec);
     return code;
+}
+
+/* Every segment brings its own HEAD. */
+static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record *rec,
+                             struct sp_error *err) {
+    struct extract *x = ctx;
+    (void)hello;
+    (void)rec;
+    (void)err;
+    x->have_head = x->in_doc = false;
+    return SP_OK;
+}
+
+static void on_drop(void *ctx, uint64_t doc) {
+    (void)doc;
+    ((struct extract *)ctx)->in_doc = false;
 }
 
 /* A document's records go out before the next one is waited for. */
@@ -206,7 +197,9 @@ int main(int argc, char **argv) {
                                .in = SP_SCORES,
                                .out = SP_RECORDS,
                                .ctx = &x,
+                               .on_hello = on_hello,
                                .on_record = on_record,
+                               .on_drop = on_drop,
                                .on_idle = on_idle,
                                .on_error = on_error,
                                .silent = !x.to_stream};
@@ -223,7 +216,5 @@ int main(int argc, char **argv) {
     sp_gather_head_clear(&x.head);
     sp_gather_clear(&x.doc);
     sp_records_clear(&x.records);
-    free(x.tag);
-    free(x.p);
     return code ? status : cli_close(&program, status);
 }

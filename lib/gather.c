@@ -214,10 +214,36 @@ enum sp_code sp_gather_add(struct sp_gather *g, struct sp_record *rec, struct sp
     return SP_OK;
 }
 
+static enum sp_code reserve_tags(struct sp_gather *g, size_t n, struct sp_error *err) {
+    if (n <= g->cap_tag) return SP_OK;
+    free(g->tag);
+    free(g->p);
+    g->tag = calloc(n, sizeof *g->tag);
+    g->p = calloc(n, sizeof *g->p);
+    g->cap_tag = g->tag && g->p ? n : 0;
+    return g->cap_tag ? SP_OK : no_memory(n, "tags", err);
+}
+
+enum sp_code sp_gather_decode(struct sp_gather *g, const struct sp_gather_head *h,
+                              struct sp_records *out, struct sp_error *err) {
+    if (h->head.n_label != g->n_label)
+        return sp_error_set(err, SP_E_BUG, "a document of %zu labels, a head of %u", g->n_label,
+                            h->head.n_label);
+    size_t delay = h->delay, n = g->n > delay ? g->n - delay : 0; /* the rest was padding */
+    enum sp_code code = reserve_tags(g, n, err);
+    if (!code)
+        code = sp_viterbi(&h->head, n > 0 ? g->scores + delay * g->n_label : NULL, n,
+                          h->transitions, g->tag, g->p, err);
+    if (code) return code;
+    return sp_records_from_tags(&h->head, g->tag, g->p, g->span, n, g->text, g->n_text, out, err);
+}
+
 void sp_gather_clear(struct sp_gather *g) {
     free(g->id);
     free(g->text);
     free(g->span);
     free(g->scores);
+    free(g->tag);
+    free(g->p);
     *g = (struct sp_gather){.text_max = g->text_max};
 }

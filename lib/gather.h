@@ -6,7 +6,7 @@
 #ifndef SP_GATHER_H
 #define SP_GATHER_H
 
-#include "statepipe.h"
+#include "task.h"
 
 /* Bytes of scores of one document: about 20 million tokens of 13 labels. */
 #define SP_GATHER_SCORES_MAX ((size_t)1 << 30)
@@ -33,6 +33,9 @@ struct sp_gather {
     uint64_t *span; /* (n, 2): bytes of text */
     float *scores;  /* (n, n_label) */
     size_t n, n_label, cap;
+    uint32_t *tag; /* (cap_tag): of the last decoding */
+    float *p;      /* (cap_tag) */
+    size_t cap_tag;
 };
 
 /* Forgets the document before; rec is its DOC. */
@@ -41,6 +44,10 @@ enum sp_code sp_gather_start(struct sp_gather *g, const struct sp_record *rec, s
 /* TEXT and CHUNK. Only the tokens of the last pass are kept. SP_E_DATA for a document over the
  * limits, scores of a wrong width, spans that are not in the text. */
 enum sp_code sp_gather_add(struct sp_gather *g, struct sp_record *rec, struct sp_error *err);
+/* The document's records, when its last TEXT and CHUNK are there: the tag of token t is read delay
+ * rows later. h is the head that the document was started with. */
+enum sp_code sp_gather_decode(struct sp_gather *g, const struct sp_gather_head *h,
+                              struct sp_records *out, struct sp_error *err);
 void sp_gather_clear(struct sp_gather *g);
 
 #endif
