@@ -19,7 +19,7 @@ VERSION = $(shell sed -n 's/^.define SP_VERSION "\(.*\)"/\1/p' lib/statepipe.h)
 # What Debian 12 has to bring: to build, to read PDF files, to test.
 DEB_BUILD := gcc libc6-dev libdnnl-dev libmsgpack-dev libutf8proc-dev libjsmn-dev libxxhash-dev
 DEB_RUN   := poppler-utils
-DEB_CHECK := bats mandoc python3-minimal file
+DEB_CHECK := bats mandoc python3 file
 
 WARN   := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
           -Wpointer-arith -Wvla -Wno-format-truncation -Werror
