@@ -231,8 +231,9 @@ enum sp_code sp_token_load_json(struct sp_tokenizer *tok, const char *text, size
                                 const char *name, struct sp_error *err);
 enum sp_code sp_token_load_vocab(struct sp_tokenizer *tok, const char *text, size_t n,
                                  const char *name, struct sp_error *err);
-/* The raw bytes. */
-enum sp_code sp_token_load_bytes(struct sp_tokenizer *tok, struct sp_error *err);
+/* From the text of a tokenizer.json or vocab.txt; NULL: bytes. name is for messages. */
+enum sp_code sp_tokenizer_parse(struct sp_tokenizer **tok, const char *text, size_t n,
+                                const char *name, struct sp_error *err);
 enum sp_code sp_token_normalize(const struct sp_tokenizer *tok, const char *text, size_t n,
                                 struct sp_norm *out, struct sp_error *err);
 /* Like sp_tokenizer_safe_prefix, but places up to `from` are known to be unsafe. */

@@ -28,7 +28,7 @@ void sp_tokenizer_free(struct sp_tokenizer *tok) {
     free(tok);
 }
 
-enum sp_code sp_token_load_bytes(struct sp_tokenizer *tok, struct sp_error *err) {
+static enum sp_code load_bytes(struct sp_tokenizer *tok, struct sp_error *err) {
     tok->kind = SP_TOKENIZER_BYTES;
     tok->normalizer = SP_NORMALIZER_NONE;
     enum sp_code code = SP_OK;
@@ -94,25 +94,38 @@ static enum sp_code mark_added(struct sp_tokenizer *tok, struct sp_error *err) {
     return SP_OK;
 }
 
-static enum sp_code load_file(struct sp_tokenizer *tok, const char *path, struct sp_error *err) {
-    char *text;
-    size_t n;
-    enum sp_code code = sp_io_slurp(&text, &n, path, SP_TOKEN_FILE_MAX, err);
-    if (code) return code;
-    sp_hash_bytes(&tok->fingerprint, text, n);
-    size_t first = 0;
-    while (first < n && (text[first] == ' ' || text[first] == '\n' || text[first] == '\r' ||
-                         text[first] == '\t'))
-        first++;
-    /* A JSON object begins with a brace; as a line of a vocabulary a brace would be alone. */
-    size_t next = first + 1;
-    while (next < n &&
-           (text[next] == ' ' || text[next] == '\n' || text[next] == '\r' || text[next] == '\t'))
-        next++;
-    bool json = next < n && text[first] == '{' && (text[next] == '"' || text[next] == '}');
-    code = json ? sp_token_load_json(tok, text, n, path, err)
-                : sp_token_load_vocab(tok, text, n, path, err);
-    free(text);
+static size_t skip_space(const char *text, size_t i, size_t n) {
+    while (i < n && (text[i] == ' ' || text[i] == '\n' || text[i] == '\r' || text[i] == '\t')) i++;
+    return i;
+}
+
+/* A JSON object begins with a brace and a quote; in a vocabulary a brace is alone in its line. */
+static bool is_json(const char *text, size_t n) {
+    size_t brace = skip_space(text, 0, n), next = skip_space(text, brace + 1, n);
+    return next < n && text[brace] == '{' && (text[next] == '"' || text[next] == '}');
+}
+
+enum sp_code sp_tokenizer_parse(struct sp_tokenizer **out, const char *text, size_t n,
+                                const char *name, struct sp_error *err) {
+    *out = NULL;
+    struct sp_tokenizer *tok = calloc(1, sizeof *tok);
+    if (tok) tok->scratch = calloc(1, sizeof *tok->scratch);
+    enum sp_code code = SP_OK;
+    if (!tok || !tok->scratch)
+        code = sp_error_set(err, SP_E_DEVICE, "out of memory for a tokenizer");
+    else if (!text)
+        code = load_bytes(tok, err);
+    else if (is_json(text, n))
+        code = sp_token_load_json(tok, text, n, name, err);
+    else
+        code = sp_token_load_vocab(tok, text, n, name, err);
+    if (!code && text) sp_hash_bytes(&tok->fingerprint, text, n);
+    if (!code) code = mark_added(tok, err);
+    if (!code && tok->kind == SP_TOKENIZER_BPE) code = decode_vocab(tok, err);
+    if (code)
+        sp_tokenizer_free(tok);
+    else
+        *out = tok;
     return code;
 }
 
@@ -153,21 +166,15 @@ static enum sp_code resolve(char *out, size_t size, const char *path, struct sp_
 
 enum sp_code sp_tokenizer_open(struct sp_tokenizer **out, const char *path, struct sp_error *err) {
     *out = NULL;
-    struct sp_tokenizer *tok = calloc(1, sizeof *tok);
-    if (tok) tok->scratch = calloc(1, sizeof *tok->scratch);
-    enum sp_code code = SP_OK;
-    char file[4096];
-    if (!tok || !tok->scratch)
-        code = sp_error_set(err, SP_E_DEVICE, "out of memory for a tokenizer");
-    else if (!(code = resolve(file, sizeof file, path, err)))
-        code =
-            strcmp(file, "bytes") == 0 ? sp_token_load_bytes(tok, err) : load_file(tok, file, err);
-    if (!code) code = mark_added(tok, err);
-    if (!code && tok->kind == SP_TOKENIZER_BPE) code = decode_vocab(tok, err);
-    if (code)
-        sp_tokenizer_free(tok);
-    else
-        *out = tok;
+    char file[4096], *text;
+    size_t n;
+    enum sp_code code = resolve(file, sizeof file, path, err);
+    if (code) return code;
+    if (strcmp(file, "bytes") == 0) return sp_tokenizer_parse(out, NULL, 0, file, err);
+    code = sp_io_slurp(&text, &n, file, SP_TOKEN_FILE_MAX, err);
+    if (code) return code;
+    code = sp_tokenizer_parse(out, text, n, file, err);
+    free(text);
     return code;
 }
 
