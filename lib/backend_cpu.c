@@ -30,7 +30,7 @@ enum sp_code sp_cpu_grow(float **buffer, size_t *have, size_t n_bytes, struct sp
     if (*have >= n_bytes) return SP_OK;
     free(*buffer);
     *have = 0;
-    *buffer = aligned_alloc(64, (n_bytes + 63) / 64 * 64);
+    *buffer = sp_gemm_alloc(n_bytes);
     if (!*buffer) return no_memory(err, n_bytes);
     *have = n_bytes;
     return SP_OK;
@@ -39,10 +39,9 @@ enum sp_code sp_cpu_grow(float **buffer, size_t *have, size_t n_bytes, struct sp
 static enum sp_code cpu_alloc(struct sp_backend *be, size_t n_bytes, void **dev,
                               struct sp_error *err) {
     (void)be;
-    size_t rounded = (n_bytes + 63) / 64 * 64;
-    *dev = rounded < n_bytes ? NULL : aligned_alloc(64, rounded ? rounded : 64);
+    *dev = sp_gemm_alloc(n_bytes);
     if (!*dev) return no_memory(err, n_bytes);
-    memset(*dev, 0, rounded);
+    memset(*dev, 0, n_bytes);
     return SP_OK;
 }
 
@@ -140,7 +139,7 @@ static enum sp_code step_matrix(struct sp_weight *w, const void **data, bool *ha
     *data = w->stored == (*half ? SP_BF16 : SP_F32) ? w->data : w->copy;
     if (*data) return SP_OK;
     size_t n_bytes = (size_t)(w->d_out * w->d_in) * (*half ? 2 : 4);
-    w->copy = aligned_alloc(64, (n_bytes + 63) / 64 * 64);
+    w->copy = sp_gemm_alloc(n_bytes);
     if (!w->copy) return no_memory(err, n_bytes);
     struct converting c = {.w = w, .half = *half};
     sp_pool_run(w->cpu->pool, w->d_out, convert_row, &c);

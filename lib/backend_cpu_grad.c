@@ -141,14 +141,32 @@ static enum sp_code cpu_adamw(struct sp_backend *be, const struct sp_adamw *a, i
     return SP_OK;
 }
 
-/* Sums of fixed pieces, in order; n is a whole model's gradient at most, so one thread will do. */
+struct squares {
+    const struct sp_cpu *cpu;
+    const float *x;
+    int64_t n;
+    double *part; /* (pieces) */
+};
+
+static void squares_item(void *ctx, int64_t item, int thread) {
+    (void)thread;
+    const struct squares *s = ctx;
+    int64_t first = item * ELEMENTS_PER_ITEM;
+    s->part[item] =
+        s->cpu->k.sum_squares(s->x + first, sp_cpu_min(ELEMENTS_PER_ITEM, s->n - first));
+}
+
 static enum sp_code cpu_sum_squares(struct sp_backend *be, const float *x, int64_t n, double *out,
                                     struct sp_error *err) {
-    (void)err;
     struct sp_cpu *cpu = sp_cpu_of(be);
+    int64_t n_item = (n + ELEMENTS_PER_ITEM - 1) / ELEMENTS_PER_ITEM;
+    size_t n_bytes = (size_t)n_item * sizeof(double);
+    enum sp_code code = sp_cpu_grow(&cpu->parts, &cpu->parts_bytes, n_bytes, err);
     *out = 0;
-    for (int64_t i = 0; i < n; i += ELEMENTS_PER_ITEM)
-        *out += cpu->k.sum_squares(x + i, sp_cpu_min(ELEMENTS_PER_ITEM, n - i));
+    if (code) return code;
+    struct squares s = {.cpu = cpu, .x = x, .n = n, .part = (double *)(void *)cpu->parts};
+    sp_pool_run(cpu->pool, n_item, squares_item, &s);
+    for (int64_t i = 0; i < n_item; i++) *out += s.part[i];
     sp_pool_rest(cpu->pool);
     return SP_OK;
 }

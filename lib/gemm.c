@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#define HUGE_BYTES ((size_t)2 << 20)
 #define ROUND_UP(x, unit) (((x) + (unit)-1) / (unit) * (unit))
 
 struct thread_room {
@@ -62,8 +64,14 @@ static enum sp_code no_memory(struct sp_error *err, size_t n_bytes) {
     return sp_error_set(err, SP_E_DEVICE, "out of memory: %zu bytes for a product", n_bytes);
 }
 
-static void *allocate(size_t n_bytes) {
-    return aligned_alloc(64, ROUND_UP(n_bytes + 64, 64));
+void *sp_gemm_alloc(size_t n_bytes) {
+    if (n_bytes > SIZE_MAX - HUGE_BYTES) return NULL;
+    if (n_bytes < HUGE_BYTES) return aligned_alloc(64, ROUND_UP(n_bytes + !n_bytes, 64));
+    size_t rounded = ROUND_UP(n_bytes, HUGE_BYTES);
+    void *p = aligned_alloc(HUGE_BYTES, rounded);
+    /* Advice: without it weights cost a walk of the page table every 4 KiB. */
+    if (p) madvise(p, rounded, MADV_HUGEPAGE);
+    return p;
 }
 
 /* Makes *buffer at least n_bytes long; what was in it is lost. */
@@ -71,7 +79,7 @@ static enum sp_code grow(void **buffer, size_t *have, size_t n_bytes, struct sp_
     if (*have >= n_bytes) return SP_OK;
     free(*buffer);
     *have = 0;
-    *buffer = allocate(n_bytes);
+    *buffer = sp_gemm_alloc(n_bytes);
     if (!*buffer) return no_memory(err, n_bytes);
     *have = n_bytes;
     return SP_OK;
@@ -215,7 +223,7 @@ static dnnl_status_t block_reorder(struct sp_packed *w, int64_t block, void *pla
 static void pack_item(void *ctx, int64_t block, int thread) {
     struct packing *p = ctx;
     omp_set_num_threads(1);
-    if (!p->plain[thread]) p->plain[thread] = allocate(p->plain_bytes);
+    if (!p->plain[thread]) p->plain[thread] = sp_gemm_alloc(p->plain_bytes);
     if (!p->plain[thread]) {
         p->status[block] = dnnl_out_of_memory;
         return;
@@ -263,7 +271,7 @@ static enum sp_code packed_layout(struct sp_packed *w, struct sp_error *err) {
     w->stride = ROUND_UP(dnnl_memory_desc_get_size(&w->weight_md[FULL]), 64);
     size_t last = ROUND_UP(dnnl_memory_desc_get_size(&w->weight_md[LAST]), 64);
     size_t n_bytes = w->stride * (size_t)(w->n_block - 1) + last;
-    w->data = allocate(n_bytes);
+    w->data = sp_gemm_alloc(n_bytes);
     if (!w->data) return no_memory(err, n_bytes);
     memset(w->data, 0, n_bytes); /* oneDNN's padding is zero */
     return SP_OK;
@@ -326,7 +334,7 @@ enum sp_code sp_packed_new(struct sp_packed **p, struct sp_gemm *g, const void *
     int threads = omp_get_max_threads();
     omp_set_num_threads(1);
     if (bias) {
-        w->bias = allocate((size_t)d_out * sizeof(float));
+        w->bias = sp_gemm_alloc((size_t)d_out * sizeof(float));
         if (w->bias)
             memcpy(w->bias, bias, (size_t)d_out * sizeof(float));
         else
@@ -549,7 +557,7 @@ enum sp_code sp_gemm_new(struct sp_gemm **out, struct sp_pool *pool, const struc
     dnnl_status_t status = dnnl_engine_create(&g->engine, dnnl_cpu, 0);
     for (int t = 0; t < sp_pool_threads(pool) && !status; t++) {
         status = dnnl_stream_create(&g->room[t].stream, g->engine, dnnl_stream_default_flags);
-        g->room[t].y = allocate(sizeof(float) * SP_GEMM_TILE * SP_GEMM_BLOCK_MAX);
+        g->room[t].y = sp_gemm_alloc(sizeof(float) * SP_GEMM_TILE * SP_GEMM_BLOCK_MAX);
         if (!g->room[t].y) status = dnnl_out_of_memory;
     }
     if (status) {

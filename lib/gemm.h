@@ -17,6 +17,10 @@
 #define SP_GEMM_TILE 64       /* rows */
 #define SP_GEMM_BLOCK_MAX 512 /* outputs */
 
+/* n_bytes, 64-byte aligned, uninitialised, in huge pages where they are many; free() it. NULL when
+ * out of memory. */
+void *sp_gemm_alloc(size_t n_bytes);
+
 struct sp_gemm;
 enum sp_code sp_gemm_new(struct sp_gemm **g, struct sp_pool *pool, const struct sp_kernels *k,
                          struct sp_error *err);

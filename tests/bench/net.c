@@ -55,13 +55,17 @@ struct reading {
     uint64_t sum[PIECES];
 };
 
-static void read_piece(void *ctx, int64_t item, int thread) {
+/* In the widest registers that there are, asking ahead: nothing reads faster. */
+__attribute__((target_clones("avx512f", "avx2", "default"))) static void
+read_piece(void *ctx, int64_t item, int thread) {
     (void)thread;
     struct reading *r = ctx;
     const vec *p = r->data + (size_t)item * r->n;
     vec a = {0}, b = {0}, c = {0}, d = {0};
-    for (size_t i = 0; i + 4 <= r->n; i += 4)
+    for (size_t i = 0; i + 4 <= r->n; i += 4) {
+        for (size_t k = 0; k < 4; k++) __builtin_prefetch(p + i + 128 + k);
         a += p[i], b += p[i + 1], c += p[i + 2], d += p[i + 3];
+    }
     a += b + c + d;
     r->sum[item] = a[0] + a[1] + a[2] + a[3] + a[4] + a[5] + a[6] + a[7];
 }
