@@ -127,6 +127,7 @@ struct scan {
     const float *p;
     const uint64_t *span;
     size_t n, i;
+    uint64_t done; /* end of the span before */
     const char *text;
     size_t n_text;
 };
@@ -136,6 +137,28 @@ static void close_parenthesis(const char *text, uint64_t n_text, struct sp_span 
     if (s->end < n_text && text[s->end] == ')' && contains(text, s->start, s->end, '(') &&
         !contains(text, s->start, s->end, ')'))
         s->end++;
+}
+
+/* The tokens of a rare name are pieces of words, and tags may stop at one of them: what begins
+ * inside a word begins with the word, and likewise at the end; but it stays in [low, high), off its
+ * neighbours. */
+static void complete_words(const char *text, uint64_t low, uint64_t high, struct sp_span *s) {
+    utf8proc_int32_t inside, outside;
+    size_t n;
+    while (s->end - s->start < FIELD_BYTES_MAX && char_before(text, s->start, s->end, &inside) &&
+           is_word_char(inside) && (n = char_at(text, s->end, high, &outside)) > 0 &&
+           is_word_char(outside))
+        s->end += n;
+    while (s->end - s->start < FIELD_BYTES_MAX && char_at(text, s->start, s->end, &inside) &&
+           is_word_char(inside) && (n = char_before(text, low, s->start, &outside)) > 0 &&
+           is_word_char(outside))
+        s->start -= n;
+}
+
+/* Where the next token's span begins when it is part of one, else the end of the text. */
+static uint64_t next_start(const struct scan *s) {
+    bool tagged = s->i < s->n && parts_of(s->head->label[s->tag[s->i]]).prefix;
+    return tagged && s->span[2 * s->i] < s->n_text ? s->span[2 * s->i] : s->n_text;
 }
 
 /* The next span; its p is that of its least sure token: tokens of a span are right together or
@@ -159,8 +182,12 @@ static bool next_span(struct scan *s, struct tag_parts *parts, struct sp_span *o
         if (out->end > s->n_text) out->end = s->n_text;
         if (out->start >= out->end) continue;
         trim(s->text, out, parts->field);
+        if (out->start < out->end) complete_words(s->text, s->done, next_start(s), out);
         if (out->start < out->end) close_parenthesis(s->text, s->n_text, out);
-        if (out->start < out->end && out->end - out->start <= FIELD_BYTES_MAX) return true;
+        if (out->start < out->end && out->end - out->start <= FIELD_BYTES_MAX) {
+            s->done = out->end;
+            return true;
+        }
     }
     return false;
 }

@@ -123,6 +123,8 @@ static const struct {
      "|BSc (Hons)|; |BSc Hons|"},
     {"a parenthesis that the tags left open is closed", "{N-degree:BSc (Hons}) 2014",
      "|BSc (Hons)|"},
+    {"words cut by the tags are completed, off their neighbours",
+     "{N-institution:University of Ul}m {N-degree:B}{B-year:2014}", "University of Ulm||; |B|2014"},
     {"Markdown links", "{N-institution:[University of X](#)} {B-degree:**MA**}",
      "University of X|MA|"},
     {"an apostrophe in front of a year stays", "{N-degree:BA} {B-year:('99)}", "|BA|'99"},
