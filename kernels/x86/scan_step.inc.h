@@ -29,20 +29,18 @@ static void step_states(const struct step_block *b, int64_t n, const float *B, v
 }
 
 static void step_channels(const struct sp_scan *a, int64_t t, int64_t c, struct step_block *b) {
-    vec_mask mask = vec_first(b->n_channel);
-    vec bias = a->dt_bias ? vec_load_mask(a->dt_bias + c, mask) : vec_zero();
-    vec delta = vec_softplus(vec_add(vec_load_mask(a->dt + t * a->lddt + c, mask), bias));
-    vec x = vec_load_mask(a->x + t * a->ldx + c, mask);
-    vec_store(b->delta, delta);
-    vec_store(b->dx, vec_mul(delta, x));
-    vec y = a->D ? vec_mul(vec_load_mask(a->D + c, mask), x) : vec_zero();
+    struct scan_channels channels = scan_channels_at(a, c, b->n_channel);
+    struct scan_input in = scan_read(a, t, c, &channels);
+    vec_store(b->delta, in.delta);
+    vec_store(b->dx, in.dx);
+    vec y = in.skip;
     for (int64_t n = 0; n < b->d_state; n += VEC_LANES) {
         vec h[VEC_LANES];
         step_states(b, n, a->B + t * a->ldb, h);
         for (int64_t i = 0; i < VEC_LANES && n + i < b->d_state; i++)
             y = vec_fma(vec_set(a->C[t * a->ldc + n + i]), h[i], y);
     }
-    scan_gate_store(a, t, c, mask, y);
+    vec_store_mask(a->y + t * a->ldy + c, channels.mask, vec_mul(y, in.gate));
 }
 
 static void scan_step(const struct sp_scan *a, int64_t seq, int64_t c0, int64_t c1) {

@@ -72,9 +72,9 @@ static inline void vec_store_mask(float *p, vec_mask m, vec a) {
     _mm256_maskstore_ps(p, m, a);
 }
 
-/* Asks for a cache line; any address will do, also one past the end. */
-static inline void vec_prefetch(const void *p) {
-    _mm_prefetch((const char *)p, _MM_HINT_T0);
+/* Asks for the cache line of p[offset], which may lie past the end: nothing is read. */
+static inline void vec_prefetch(const float *p, int64_t offset) {
+    _mm_prefetch((const char *)((uintptr_t)p + (uint64_t)offset * sizeof *p), _MM_HINT_T0);
 }
 /* The last act of every kernel: code without VEX instructions is slowed down many times by upper
  * halves left in use, and gcc 12 forgets the instruction where vectors are passed to functions. */
