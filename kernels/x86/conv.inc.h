@@ -3,7 +3,7 @@
  * are channels; CONV_GROUP vectors go through the tokens together, to use more of a row (a page).
  */
 
-enum { CONV_GROUP = 4 };
+enum { CONV_GROUP = 4, CONV_AHEAD = 4 }; /* vectors; tokens to ask for in advance */
 
 struct conv_block {
     vec w[SP_CONV_WIDTH_MAX], bias;
@@ -70,6 +70,8 @@ static void conv_fwd(const struct sp_conv *a, int64_t seq, int64_t c0, int64_t c
             const float *row[SP_CONV_WIDTH_MAX];
             for (int64_t k = 0; k < a->d_conv; k++) row[k] = conv_row(a, seq, t + k);
             for (int64_t i = 0; i < n_block; i++) {
+                vec_prefetch(a->x, (start + t + CONV_AHEAD) * a->ldx + block[i].c);
+                vec_prefetch(a->y, (start + t + CONV_AHEAD) * a->ldy + block[i].c);
                 vec u = conv_sum(a, row, &block[i]);
                 vec_store_mask(a->y + (start + t) * a->ldy + block[i].c, block[i].mask,
                                vec_mul(u, vec_sigmoid(u)));
@@ -116,7 +118,12 @@ static void conv_bwd_group(const struct sp_conv *a, const struct sp_conv_grad *g
         const float *from = dstate_out && e >= len ? dstate_out + (e - len) * a->d_inner : NULL;
         float *to = dstate_in ? dstate_in + e * a->d_inner : NULL;
         if (t >= 0) to = g->dx + (start + t) * g->lddx;
-        for (int64_t i = 0; i < n_block; i++) conv_bwd_row(a, seq, e, dy, from, to, &block[i]);
+        for (int64_t i = 0; i < n_block; i++) {
+            vec_prefetch(a->x, (start + t - a->d_conv - CONV_AHEAD) * a->ldx + block[i].c);
+            vec_prefetch(g->dy, (start + t - CONV_AHEAD) * g->lddy + block[i].c);
+            vec_prefetch(g->dx, (start + t - CONV_AHEAD) * g->lddx + block[i].c);
+            conv_bwd_row(a, seq, e, dy, from, to, &block[i]);
+        }
     }
 }
 

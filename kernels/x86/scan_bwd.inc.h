@@ -7,6 +7,8 @@
  *   ddelta = x * sum_n dh * B + sum_n dh * e * h_before * A;  dA = sum_t dh * e * h_before * delta
  *   dh_before = dh * e */
 
+enum { SCAN_GRAD_AHEAD = 4 }; /* tokens to ask for in advance: rows are pages apart */
+
 struct scan_grad_block {
     _Alignas(64) vec A[SP_SCAN_STATE_MAX]; /* times log2(e) */
     vec dh[SP_SCAN_STATE_MAX], dA[SP_SCAN_STATE_MAX];
@@ -62,6 +64,11 @@ static void scan_grad_again(const struct sp_scan *a, const struct sp_scan_grad *
     const float *B = a->B + t * a->ldb, *C = a->C + t * a->ldc;
     float *h = b->h + i * a->d_state * VEC_LANES, *next = h + a->d_state * VEC_LANES;
     float *decays = b->decay + i * a->d_state * VEC_LANES;
+    vec_prefetch(a->x, (t + SCAN_GRAD_AHEAD) * a->ldx + b->c);
+    vec_prefetch(a->dt, (t + SCAN_GRAD_AHEAD) * a->lddt + b->c);
+    if (a->z) vec_prefetch(a->z, (t + SCAN_GRAD_AHEAD) * a->ldz + b->c);
+    vec_prefetch(g->dy, (t + SCAN_GRAD_AHEAD) * g->lddy + b->c);
+    if (a->z) vec_prefetch(g->dz, (t + SCAN_GRAD_AHEAD) * g->lddz + b->c);
     vec x = b->x[i] = vec_load_mask(a->x + t * a->ldx + b->c, b->mask);
     vec u = vec_add(vec_load_mask(a->dt + t * a->lddt + b->c, b->mask), b->dt_bias);
     vec delta = b->delta[i] = vec_softplus(u), dx = vec_mul(delta, x), v = vec_mul(b->D, x);
@@ -96,6 +103,8 @@ static void scan_grad_token(const struct sp_scan *a, const struct sp_scan_grad *
     const float *B = a->B + t * a->ldb, *C = a->C + t * a->ldc;
     const float *h = b->h + i * d_state * VEC_LANES, *next = h + d_state * VEC_LANES;
     const float *decays = b->decay + i * d_state * VEC_LANES;
+    vec_prefetch(g->dx, (t - SCAN_GRAD_AHEAD) * g->lddx + b->c);
+    vec_prefetch(g->ddt, (t - SCAN_GRAD_AHEAD) * g->lddt + b->c);
     vec dv = b->dv[i], delta = b->delta[i], x = b->x[i], dx = vec_mul(delta, x);
     vec sum_B = vec_zero(), sum_A = vec_zero();
     for (int64_t n0 = 0; n0 < d_state; n0 += VEC_LANES) {
