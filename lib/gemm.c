@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define BLOCK_BYTES ((int64_t)3 << 19) /* of a block of a weight: most of a core's cache */
 #define HUGE_BYTES ((size_t)2 << 20)
 #define ROUND_UP(x, unit) (((x) + (unit)-1) / (unit) * (unit))
 
@@ -18,7 +19,8 @@ struct thread_room {
     size_t scratch_bytes;
     void *x; /* (tile, d_in): a tile's input, where that is not dense or not whole */
     size_t x_bytes;
-    float *y; /* (tile, block): a tile's output: oneDNN's fast kernels write dense matrices only */
+    float *y; /* (tile, block): a tile's output, where that is not dense: oneDNN's fast kernels
+                 write dense matrices only */
 };
 
 struct sp_gemm {
@@ -296,6 +298,19 @@ static enum sp_code packed_handles(struct sp_packed *w, struct sp_error *err) {
     return SP_OK;
 }
 
+/* Blocks of about BLOCK_BYTES, so that one stays in a core's cache while the tiles go by; several
+ * of them in an even number, as most machines have threads. */
+static void choose_blocks(struct sp_packed *w) {
+    int64_t row_bytes = w->d_in * (w->bf16 ? 2 : 4), most = BLOCK_BYTES / row_bytes;
+    if (most > SP_GEMM_BLOCK_MAX) most = SP_GEMM_BLOCK_MAX;
+    if (most < 16) most = 16;
+    int64_t n_block = (w->d_out + most - 1) / most;
+    if (n_block > 1) n_block += n_block % 2;
+    w->block = ROUND_UP((w->d_out + n_block - 1) / n_block, 16);
+    w->n_block = (w->d_out + w->block - 1) / w->block;
+    if (w->n_block == 1) w->block = w->d_out;
+}
+
 /* The primitives, and room for each thread to run them in. */
 static enum sp_code packed_products(struct sp_packed *w, struct sp_error *err) {
     struct sp_gemm *g = w->gemm;
@@ -321,15 +336,12 @@ enum sp_code sp_packed_new(struct sp_packed **p, struct sp_gemm *g, const void *
     *p = NULL;
     struct sp_packed *w = calloc(1, sizeof *w);
     if (!w) return no_memory(err, sizeof *w);
-    int64_t n_block = (d_out + SP_GEMM_BLOCK_MAX - 1) / SP_GEMM_BLOCK_MAX;
     w->gemm = g;
     w->d_out = d_out;
     w->d_in = d_in;
-    w->block = ROUND_UP((d_out + n_block - 1) / n_block, 16);
-    w->n_block = (d_out + w->block - 1) / w->block;
-    w->block = w->n_block == 1 ? d_out : w->block;
     w->compute = compute;
     w->bf16 = compute == SP_BF16 && g->has_bf16;
+    choose_blocks(w);
     enum sp_code code = SP_OK;
     int threads = omp_get_max_threads();
     omp_set_num_threads(1);
@@ -413,8 +425,10 @@ static void run_item(void *ctx, int64_t item, int thread) {
     int64_t n = r->n_row - row < SP_GEMM_TILE ? r->n_row - row : SP_GEMM_TILE;
     struct product *p = &w->product[block == w->n_block - 1 ? LAST : FULL];
     const void *x = tile_input(r, row, n, thread);
+    float *y = r->y + row * r->ldy + block * w->block;
+    bool direct = !r->add && n == SP_GEMM_TILE && w->n_block == 1 && r->ldy == w->d_out;
     dnnl_memory_set_data_handle(p->src[thread], (void *)(uintptr_t)x);
-    dnnl_memory_set_data_handle(p->dst[thread], room->y);
+    dnnl_memory_set_data_handle(p->dst[thread], direct ? y : room->y);
     dnnl_memory_set_data_handle(p->scratch[thread], room->scratch);
     dnnl_exec_arg_t arg[] = {{DNNL_ARG_SRC, p->src[thread]},
                              {DNNL_ARG_WEIGHTS, w->weight[block]},
@@ -424,7 +438,7 @@ static void run_item(void *ctx, int64_t item, int thread) {
     omp_set_num_threads(1);
     dnnl_status_t status = dnnl_primitive_execute(p->primitive, room->stream, w->bias ? 5 : 4, arg);
     if (status) atomic_store(&r->status, (int)status);
-    tile_output(r, room->y, n, block_width(w, block), r->y + row * r->ldy + block * w->block);
+    if (!direct) tile_output(r, room->y, n, block_width(w, block), y);
 }
 
 struct rounding {

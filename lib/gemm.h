@@ -14,8 +14,8 @@
 #include "../kernels/kernels.h"
 #include "pool.h"
 
-#define SP_GEMM_TILE 64       /* rows */
-#define SP_GEMM_BLOCK_MAX 512 /* outputs */
+#define SP_GEMM_TILE 64        /* rows */
+#define SP_GEMM_BLOCK_MAX 2048 /* outputs */
 
 /* n_bytes, 64-byte aligned, uninitialised, in huge pages where they are many; free() it. NULL when
  * out of memory. */
