@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { D = 768, INNER = 1536, STATE = 16, CONV = 4, RANK = 48, VOCAB = 50280, LAYERS = 24 };
-enum { PER_LAYER = 10, TENSORS = LAYERS * PER_LAYER + 2 };
+enum { PER_LAYER = 10, LABELS = 13, TENSORS = LAYERS * PER_LAYER + 5 };
 
 static uint64_t seed = 1;
 
@@ -77,15 +77,25 @@ int main(int argc, char **argv) {
                                  .mixer_norm_eps = 1e-6,
                                  .use_conv_bias = true,
                                  .tied = true,
-                                 .n_head = 1,
-                                 .head = {{.name = "lm", .type = SP_HEAD_LM}},
-                                 .default_head = "lm",
+                                 .n_head = 2,
+                                 .head = {{.name = "lm", .type = SP_HEAD_LM},
+                                          {.name = "tag", .type = SP_HEAD_TAG, .n_label = LABELS}},
+                                 .default_head = "tag",
                                  .passes = 1,
                                  .tokenizer = "bytes"};
     const uint64_t embeddings[] = {VOCAB, D}, norm[] = {D};
     add("backbone.embeddings.weight", dtype, 2, embeddings, -0.05f, 0.05f);
     for (int i = 0; i < LAYERS; i++) add_layer(i, dtype);
     add("backbone.norm_f.weight", dtype, 1, norm, 0.5f, 1.5f);
+    static const char *const fields[] = {"institution", "degree", "year"};
+    snprintf(c.head[1].label[0], SP_NAME_MAX, "O");
+    for (int i = 1; i < LABELS; i++)
+        snprintf(c.head[1].label[i], SP_NAME_MAX, "%c-%s", "NBSI"[(i - 1) / 3],
+                 fields[(i - 1) % 3]);
+    const uint64_t tag[] = {LABELS, D}, transitions[] = {LABELS + 2, LABELS};
+    add("statepipe.tag.weight", SP_F32, 2, tag, -0.1f, 0.1f);
+    add("statepipe.tag.bias", SP_F32, 1, tag, 0, 1);
+    add("statepipe.tag.trans", SP_F32, 2, transitions, -1, 1);
     struct sp_error err;
     if (sp_model_save(argv[1], &c, tensors, n_tensor, &err)) {
         fprintf(stderr, "make_model: %s\n", err.msg);

@@ -239,7 +239,7 @@ int main(int argc, char **argv) {
     const struct sp_config *c = b.c;
     struct sp_net_options options = {0, (uint32_t)c->n_layer - 1, b.dtype};
     must(sp_net_new(&b.net, b.model, b.be, &options, &err));
-    must(sp_head_net_new(&b.head, b.model, b.be, NULL, b.dtype, &err));
+    must(sp_head_net_new(&b.head, b.model, b.be, "lm", b.dtype, &err));
     must(sp_seq_new(b.net, &b.seq, &err));
     load_products(&b);
     b.hidden = floats(BATCH * c->d_model, -1, 1);

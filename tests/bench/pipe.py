@@ -1,0 +1,88 @@
+"""The pipe's own cost, run by net.sh: pipe.py FOLDER NET_BENCH MODEL
+
+Prints time per token and resident memory against the length of a document, the CPU time of an idle
+pipe, and what the five programs use beside what the same computing takes inside one process.
+"""
+import os
+import re
+import subprocess
+import sys
+import time
+
+FOLDER, BENCH, MODEL = sys.argv[1:]
+PIPE = [["tokenize"], ["embed"], ["mamba-layer", "--dtype", "bf16"], ["head"], ["extract"]]
+
+
+def run(commands, data, pause=0):
+    """Runs a pipe over bytes, then waits before it closes it. Seconds, and rusage by program."""
+    start = time.time()
+    children, fd = [], subprocess.PIPE
+    for i, c in enumerate(commands):
+        out = subprocess.DEVNULL if i + 1 == len(commands) else subprocess.PIPE
+        p = subprocess.Popen(c, stdin=fd, stdout=out, stderr=subprocess.DEVNULL)
+        if i:
+            fd.close()
+        children.append(p)
+        fd = p.stdout
+    pid = os.fork()  # feeds, so that the waits below see the programs alone
+    if pid == 0:
+        children[0].stdin.write(data)
+        children[0].stdin.flush()
+        time.sleep(pause)
+        os._exit(0)
+    children[0].stdin.close()
+    usage = [os.wait4(p.pid, 0)[2] for p in children]
+    os.waitpid(pid, 0)
+    return time.time() - start, usage
+
+
+def cpu(r):
+    return r.ru_utime + r.ru_stime
+
+
+def text(n):
+    return (b"B.Sc. in Physics, University of Somewhere, 2011 - 2014\n" * (n // 55 + 1))[:n]
+
+
+def flat():
+    lengths = [512, 8192, 65536]
+    times, memory = {}, {}
+    for n in lengths:
+        times[n], usage = run(PIPE[:3], text(n))
+        memory[n] = [u.ru_maxrss >> 10 for u in usage]
+    for a, b in zip(lengths, lengths[1:]):
+        print("one document, tokens %d to %d: %.3f ms a token; resident MiB of tokenize, embed, "
+              "mamba-layer: %s" % (a, b, 1000 * (times[b] - times[a]) / (b - a), memory[b]))
+
+
+def idle():
+    with open(FOLDER + "/tokens", "rb") as f:
+        tokens = f.read()
+    data = tokens[:tokens.rindex(b"\x93\xa6DOCEND")]  # the document goes on, but nothing comes
+    used = []
+    for pause in (0, 3):
+        _, usage = run(PIPE[1:], data, pause)
+        used.append(sum(map(cpu, usage)))
+    print("idle pipe: %+.3f s of CPU time for 3 s of waiting" % (used[1] - used[0]))
+
+
+def cost():
+    n = 32768
+    per_token, parts = [], []
+    for _ in range(3):
+        short, long = (run(PIPE, text(k))[1] for k in (n, 2 * n))
+        parts.append([cpu(b) - cpu(a) for a, b in zip(short, long)])
+        out = subprocess.run([BENCH, MODEL, "bf16", "0", "1", "cpu", str(n)], stdout=subprocess.PIPE,
+                             check=True).stdout.decode()
+        per_token.append(1 / float(re.search(r"prefill.*tokens: +(\d+) tokens/s", out).group(1)))
+    best = min(parts, key=sum)
+    compute = min(per_token) * n + best[0] + best[4]
+    print("CPU time of the five programs for %d tokens: %s s" %
+          (n, " ".join("%s %.2f" % (c[0], t) for c, t in zip(PIPE, best))))
+    print("the same computing without a pipe (layers in one process; tokenize, extract): %.2f s; "
+          "the pipe costs %+.1f %%" % (compute, 100 * (sum(best) / compute - 1)))
+
+
+flat()
+idle()
+cost()
