@@ -218,9 +218,11 @@ static enum sp_code reserve_tags(struct sp_gather *g, size_t n, struct sp_error 
     if (n <= g->cap_tag) return SP_OK;
     free(g->tag);
     free(g->p);
+    free(g->joined);
     g->tag = calloc(n, sizeof *g->tag);
     g->p = calloc(n, sizeof *g->p);
-    g->cap_tag = g->tag && g->p ? n : 0;
+    g->joined = calloc(n, sizeof *g->joined);
+    g->cap_tag = g->tag && g->p && g->joined ? n : 0;
     return g->cap_tag ? SP_OK : no_memory(n, "tags", err);
 }
 
@@ -231,9 +233,10 @@ enum sp_code sp_gather_decode(struct sp_gather *g, const struct sp_gather_head *
                             h->head.n_label);
     size_t delay = h->delay, n = g->n > delay ? g->n - delay : 0; /* the rest was padding */
     enum sp_code code = reserve_tags(g, n, err);
-    if (!code)
-        code = sp_viterbi(&h->head, n > 0 ? g->scores + delay * g->n_label : NULL, n,
-                          h->transitions, g->tag, g->p, err);
+    if (code) return code;
+    sp_words_join(g->span, n, g->text, g->n_text, g->joined);
+    code = sp_viterbi(&h->head, n > 0 ? g->scores + delay * g->n_label : NULL, n, h->transitions,
+                      g->joined, g->tag, g->p, err);
     if (code) return code;
     return sp_records_from_tags(&h->head, g->tag, g->p, g->span, n, g->text, g->n_text, out, err);
 }
@@ -245,5 +248,6 @@ void sp_gather_clear(struct sp_gather *g) {
     free(g->scores);
     free(g->tag);
     free(g->p);
+    free(g->joined);
     *g = (struct sp_gather){.text_max = g->text_max};
 }

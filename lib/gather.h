@@ -35,6 +35,7 @@ struct sp_gather {
     size_t n, n_label, cap;
     uint32_t *tag; /* (cap_tag): of the last decoding */
     float *p;      /* (cap_tag) */
+    bool *joined;  /* (cap_tag) */
     size_t cap_tag;
 };
 

@@ -10,11 +10,17 @@
 
 #include "statepipe.h"
 
-/* Best tag sequence under transitions (n_label + 2, n_label: from, then start, end) and the hard
- * rule that I-x only follows a tag of field x; tag (n); p (n): the tag's posterior by the
- * forward-backward algorithm. transitions NULL: zeros. n may be 0. */
+/* Best tag sequence under transitions (n_label + 2, n_label: from, then start, end) and two hard
+ * rules: I-x only follows a tag of field x; inside a word (joined[t]: token t goes on with the word
+ * of token t - 1) a tag only goes on, x with I-x, O with O. tag (n); p (n): the tag's posterior by
+ * the forward-backward algorithm, under the same rules. transitions NULL: zeros; joined NULL: no
+ * token is. n may be 0. */
 enum sp_code sp_viterbi(const struct sp_head *head, const float *scores, size_t n,
-                        const float *transitions, uint32_t *tag, float *p, struct sp_error *err);
+                        const float *transitions, const bool *joined, uint32_t *tag, float *p,
+                        struct sp_error *err);
+/* Which tokens go on with the word of the token before: letters or digits on both sides of the cut,
+ * in a script that puts spaces between words. span (n, 2) are bytes of text; joined (n). */
+void sp_words_join(const uint64_t *span, size_t n, const char *text, size_t n_text, bool *joined);
 
 enum sp_field { SP_INSTITUTION = 0, SP_DEGREE, SP_YEAR, SP_FIELD_COUNT };
 const char *sp_field_name(enum sp_field field);

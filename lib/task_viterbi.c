@@ -16,9 +16,11 @@ struct lattice {
     const struct sp_head *head;
     const float *scores; /* (n, n_label) */
     size_t n, n_label;
-    double *step;  /* (n_label, n_label): to, from; -INFINITY where it is not legal */
-    double *start; /* (n_label) */
-    double *end;   /* (n_label) */
+    const bool *joined; /* (n) or NULL */
+    double *step;       /* (n_label, n_label): to, from; -INFINITY where it is not legal */
+    double *go_on;      /* the same where a token goes on with a word */
+    double *start;      /* (n_label) */
+    double *end;        /* (n_label) */
 };
 
 static bool is_inside(const char *label) {
@@ -31,6 +33,19 @@ static bool may_follow(const char *from, const char *to) {
     return from[0] && strchr("NBSI", from[0]) && from[1] == '-' && strcmp(from + 2, to + 2) == 0;
 }
 
+/* Inside a word: O goes on with O, a field with its I; where a set has none, a label with itself.
+ */
+static bool goes_on(const struct sp_head *head, size_t from, size_t to) {
+    if (from == to && !is_inside(head->label[from])) {
+        for (uint32_t i = 0; i < head->n_label; i++)
+            if (i != from && is_inside(head->label[i]) &&
+                may_follow(head->label[from], head->label[i]))
+                return false;
+        return true;
+    }
+    return is_inside(head->label[to]) && may_follow(head->label[from], head->label[to]);
+}
+
 static void lattice_fill(struct lattice *g, const float *transitions) {
     size_t n_label = g->n_label;
     for (size_t to = 0; to < n_label; to++) {
@@ -38,11 +53,17 @@ static void lattice_fill(struct lattice *g, const float *transitions) {
         for (size_t from = 0; from < n_label; from++) {
             double t = transitions ? (double)transitions[from * n_label + to] : 0;
             g->step[to * n_label + from] = may_follow(g->head->label[from], label) ? t : -INFINITY;
+            g->go_on[to * n_label + from] = goes_on(g->head, from, to) ? t : -INFINITY;
         }
         const float *edge = transitions ? transitions + n_label * n_label : NULL;
         g->start[to] = is_inside(label) ? -INFINITY : edge ? (double)edge[to] : 0;
         g->end[to] = edge ? (double)edge[n_label + to] : 0;
     }
+}
+
+/* The steps into token t. */
+static const double *steps_at(const struct lattice *g, size_t t) {
+    return g->joined && g->joined[t] ? g->go_on : g->step;
 }
 
 /* Neither NaN nor infinite: then every sequence without an I has a finite score. */
@@ -79,7 +100,7 @@ static void best_sequence(const struct lattice *g, double *row, uint8_t *back, u
     for (size_t t = 1; t < g->n; t++) {
         const float *score = g->scores + t * n_label;
         for (size_t j = 0; j < n_label; j++) {
-            const double *step = g->step + j * n_label;
+            const double *step = steps_at(g, t) + j * n_label;
             size_t best = 0;
             double most = row[0] + step[0];
             for (size_t i = 1; i < n_label; i++) {
@@ -114,8 +135,9 @@ static double log_sum_exp(const double *x, size_t n) {
 static void forward_row(const struct lattice *g, const double *alpha, size_t t, double *next,
                         double *term) {
     size_t n_label = g->n_label;
+    const double *step = steps_at(g, t);
     for (size_t j = 0; j < n_label; j++) {
-        for (size_t i = 0; i < n_label; i++) term[i] = alpha[i] + g->step[j * n_label + i];
+        for (size_t i = 0; i < n_label; i++) term[i] = alpha[i] + step[j * n_label + i];
         next[j] = log_sum_exp(term, n_label) + (double)g->scores[t * n_label + j];
     }
 }
@@ -123,11 +145,12 @@ static void forward_row(const struct lattice *g, const double *alpha, size_t t, 
 /* beta of row t from beta of row t + 1, in place. */
 static void backward_row(const struct lattice *g, size_t t, double *beta, double *term) {
     size_t n_label = g->n_label;
+    const double *step = steps_at(g, t + 1);
     double *next = term + n_label;
     for (size_t j = 0; j < n_label; j++)
         next[j] = beta[j] + (double)g->scores[(t + 1) * n_label + j];
     for (size_t i = 0; i < n_label; i++) {
-        for (size_t j = 0; j < n_label; j++) term[j] = next[j] + g->step[j * n_label + i];
+        for (size_t j = 0; j < n_label; j++) term[j] = next[j] + step[j * n_label + i];
         beta[i] = log_sum_exp(term, n_label);
     }
 }
@@ -163,19 +186,22 @@ static void posteriors(const struct lattice *g, double *kept, double *alpha, dou
 }
 
 enum sp_code sp_viterbi(const struct sp_head *head, const float *scores, size_t n,
-                        const float *transitions, uint32_t *tag, float *p, struct sp_error *err) {
-    struct lattice g = {.head = head, .scores = scores, .n = n, .n_label = head->n_label};
+                        const float *transitions, const bool *joined, uint32_t *tag, float *p,
+                        struct sp_error *err) {
+    struct lattice g = {
+        .head = head, .scores = scores, .n = n, .n_label = head->n_label, .joined = joined};
     enum sp_code code = lattice_check(&g, transitions, err);
     if (code || n == 0) return code;
     size_t n_label = g.n_label;
     uint8_t *back = n <= SIZE_MAX / n_label ? malloc(n * n_label) : NULL;
-    double *step = calloc((n_label + 2) * n_label, sizeof *step);
+    double *step = calloc((2 * n_label + 2) * n_label, sizeof *step);
     double *work = calloc((n / BLOCK + 1 + BLOCK + 3) * n_label, sizeof *work);
     if (!back || !step || !work) {
         code = sp_error_set(err, SP_E_DEVICE, "out of memory for the tags of %zu tokens", n);
     } else {
         g.step = step;
-        g.start = step + n_label * n_label;
+        g.go_on = step + n_label * n_label;
+        g.start = g.go_on + n_label * n_label;
         g.end = g.start + n_label;
         lattice_fill(&g, transitions);
         best_sequence(&g, work, back, tag);
