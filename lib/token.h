@@ -152,9 +152,6 @@ struct sp_added_set {
 enum sp_code sp_added_put(struct sp_added_set *set, const struct sp_added *a, struct sp_error *err);
 void sp_added_index(struct sp_added_set *set); /* after the last put, before any search */
 void sp_added_clear(struct sp_added_set *set);
-/* The longest item at text[i], or NULL. */
-const struct sp_added *sp_added_at(const struct sp_added_set *set, const char *text, size_t i,
-                                   size_t n);
 
 /* A search through one piece. done: end of what has been handed out. */
 struct sp_added_search {

@@ -63,14 +63,19 @@ void sp_added_clear(struct sp_added_set *set) {
     *set = (struct sp_added_set){0};
 }
 
-const struct sp_added *sp_added_at(const struct sp_added_set *set, const char *text, size_t i,
-                                   size_t n) {
+/* By its first two bytes: nearly every place of a text is settled here. */
+static inline bool may_begin(const struct sp_added_set *set, const char *text, size_t i, size_t n) {
     size_t c = (uint8_t)text[i];
-    if (set->first[c] == set->first[c + 1]) return NULL;
-    if (i + 1 < n) {
-        uint8_t next = (uint8_t)text[i + 1];
-        if (!(set->pair[c * 32 + next / 8] >> (next % 8) & 1)) return NULL;
-    }
+    if (set->first[c] == set->first[c + 1]) return false;
+    if (i + 1 >= n) return true;
+    uint8_t next = (uint8_t)text[i + 1];
+    return set->pair[c * 32 + next / 8] >> (next % 8) & 1;
+}
+
+/* The longest item at text[i], or NULL. */
+static const struct sp_added *longest_at(const struct sp_added_set *set, const char *text, size_t i,
+                                         size_t n) {
+    size_t c = (uint8_t)text[i];
     for (uint32_t k = set->first[c]; k < set->first[c + 1]; k++) {
         const struct sp_added *a = &set->item[k];
         if (a->n <= n - i && memcmp(text + i, a->content, a->n) == 0) return a;
@@ -105,8 +110,10 @@ static void strip(const struct sp_added *a, const struct sp_added_search *s, siz
 const struct sp_added *sp_added_next(const struct sp_added_set *set, struct sp_added_search *s,
                                      size_t *plain, size_t *start, size_t *end) {
     if (set->n == 0) return NULL;
-    while (s->pos < s->n) {
-        const struct sp_added *a = sp_added_at(set, s->text, s->pos, s->n);
+    for (;;) {
+        while (s->pos < s->n && !may_begin(set, s->text, s->pos, s->n)) s->pos++;
+        if (s->pos >= s->n) return NULL;
+        const struct sp_added *a = longest_at(set, s->text, s->pos, s->n);
         if (!a) {
             s->pos++;
             continue;
@@ -119,5 +126,4 @@ const struct sp_added *sp_added_next(const struct sp_added_set *set, struct sp_a
         s->done = *end;
         return a;
     }
-    return NULL;
 }
