@@ -90,48 +90,51 @@ static enum sp_code read_pdf(int fd, char **text, size_t *n, const char *name,
 }
 
 /* Standard input cannot be looked at twice: kept in a file without a name. */
-static enum sp_code seekable(int *fd, const char *name, struct sp_error *err) {
-    if (lseek(*fd, 0, SEEK_SET) == 0) return SP_OK;
+static enum sp_code seekable(int fd, const char *name, struct sp_error *err) {
+    if (lseek(fd, 0, SEEK_SET) == 0) return SP_OK;
     FILE *copy = tmpfile();
     if (!copy) return sp_error_set(err, SP_E_IO, "no temporary file: %s", strerror(errno));
-    static char buf[65536];
+    char buf[16384];
     size_t got = 1, total = 0;
     enum sp_code code = SP_OK;
     while (!code && got > 0) {
-        code = sp_io_read(*fd, buf, sizeof buf, &got, name, err);
+        code = sp_io_read(fd, buf, sizeof buf, &got, name, err);
         total += got;
         if (!code && total > DOC_BYTES_MAX)
             code = sp_error_set(err, SP_E_DATA, "%s has more than %zu bytes", name, DOC_BYTES_MAX);
         if (!code) code = sp_io_write(fileno(copy), buf, got, "a temporary file", err);
     }
-    if (!code && (dup2(fileno(copy), *fd) < 0 || lseek(*fd, 0, SEEK_SET) != 0))
+    if (!code && (dup2(fileno(copy), fd) < 0 || lseek(fd, 0, SEEK_SET) != 0))
         code = sp_error_set(err, SP_E_IO, "no temporary file: %s", strerror(errno));
     fclose(copy);
     return code;
 }
 
-static enum sp_code read_document(const char *file, char **text, size_t *n, struct sp_error *err) {
-    int fd;
+/* What is at the descriptor's start decides, not the name of the file. */
+static enum sp_code read_text_or_pdf(int fd, const char *file, char **text, size_t *n,
+                                     struct sp_error *err) {
     char first[SNIFF_BYTES], path[32];
     size_t got = 0;
-    enum sp_code code = sp_io_open(&fd, file, err);
+    enum sp_code code = sp_io_read(fd, first, sizeof first, &got, file, err);
     if (code) return code;
-    code = seekable(&fd, file, err);
-    if (!code) code = sp_io_read(fd, first, sizeof first, &got, file, err);
-    if (!code && lseek(fd, 0, SEEK_SET) != 0)
-        code = sp_error_set(err, SP_E_IO, "reading %s: %s", file, strerror(errno));
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    if (code) {
-    } else if (got >= 5 && memcmp(first, "%PDF-", 5) == 0) {
-        code = read_pdf(fd, text, n, file, err);
-    } else if (memchr(first, 0, got)) {
-        code = sp_error_set(err, SP_E_DATA,
+    if (lseek(fd, 0, SEEK_SET) != 0)
+        return sp_error_set(err, SP_E_IO, "reading %s: %s", file, strerror(errno));
+    if (got >= 5 && memcmp(first, "%PDF-", 5) == 0) return read_pdf(fd, text, n, file, err);
+    if (memchr(first, 0, got))
+        return sp_error_set(err, SP_E_DATA,
                             "%s is neither text nor PDF; convert it first (pandoc -t plain, "
                             "libreoffice --convert-to pdf)",
                             file);
-    } else {
-        code = sp_io_slurp(text, n, path, DOC_BYTES_MAX, err);
-    }
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return sp_io_slurp(text, n, path, DOC_BYTES_MAX, err);
+}
+
+static enum sp_code read_document(const char *file, char **text, size_t *n, struct sp_error *err) {
+    int fd;
+    enum sp_code code = sp_io_open(&fd, file, err);
+    if (code) return code;
+    code = seekable(fd, file, err);
+    if (!code) code = read_text_or_pdf(fd, file, text, n, err);
     close(fd);
     return code;
 }
