@@ -185,8 +185,11 @@ check: all $(CHECK) $(FUZZ) $(BUILD)/inject.so
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run $(T)
 
 bench: all $(CHECK) $(BENCH)
-	@for c in $(CHECK); do $$c --bench | grep -v '^ok' || exit 1; done
-	@for b in $(wildcard tests/bench/*.sh); do BUILD=$(BUILD) $$b || exit 1; done
+	@set -e; for c in $$(grep -l 'check_state\.bench' $(CHECK_SRC)); do \
+	    name=$$(basename $$c .c); echo "== $$name"; \
+	    $(BUILD)/check/$$name --bench | sed '/^ok /d; /^1\.\./d; /^# seed/d'; \
+	done; \
+	for b in $(wildcard tests/bench/*.sh); do echo "== $$b"; BUILD=$(BUILD) $$b; done
 
 # The same targets linked with libFuzzer in place of our driver, from the same seeds. What a run
 # finds new stays in build-fuzz/corpus for the next; a crash's input is build-fuzz/NAME-crash-*.
