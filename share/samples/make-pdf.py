@@ -10,20 +10,18 @@ leo.marin@example.org
 +34 555 010 203
 Valencia
 
-EDUCATION
-M.Sc. Industrial Design
-Delft University of
-Technology
-2014 - 2016
-
-B.Eng. Mechanical
-Engineering
-Universitat Politecnica
-de Valencia
-2009 - 2013
+SKILLS
+Sketching, CAD, FEM
+Wood and composites
+Shop floor safety
 
 LANGUAGES
-Spanish, English, Dutch""".split("\n")
+Spanish
+English
+Dutch
+
+INTERESTS
+Sailing, choir""".split("\n")
 
 RIGHT = """EXPERIENCE
 Senior Product Designer, Boreal Bikes            2019 - present
@@ -33,8 +31,12 @@ Two patents (2020, 2022).
 Product Designer, Studio Klein                   2016 - 2019
 Medical housings; worked with TU Eindhoven.
 
-Intern, Delft University of Technology           2015
-Test rig for hinges.
+EDUCATION
+Delft University of Technology                   2014 - 2016
+M.Sc. Industrial Design
+
+Universitat Politecnica de Valencia              2009 - 2013
+B.Eng. Mechanical Engineering
 
 COURSES
 Finite elements in practice, MIT OpenCourseWare, 2018
