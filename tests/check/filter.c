@@ -322,7 +322,8 @@ static void check_fatal(void) {
 static void check_order(void) {
     static const char *const bad[] = {"H C0 E0 N0/0",       "H D0 C1 E0 N1/0", "H D0 D1 E1 N2/0",
                                       "H D1 E1 D0 E0 N2/0", "H D0 C0 N1/0",    "H D0 E0 N2/0",
-                                      "H X0 N0/1",          "H D0 E0 E0 N1/0", "H D0 X1 N1/1"};
+                                      "H X0 N0/1",          "H D0 E0 E0 N1/0", "H D0 X1 N1/1",
+                                      "H D0 E0 D0 E0 N2/0"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct told t = {.fail_held = -1};
         struct outcome o = run_words(&t, bad[i]);

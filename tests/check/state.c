@@ -163,9 +163,26 @@ static void check_join(void) {
     struct sp_state *d = random_state(3, 4, 5, 4);
     code = joined(a, d, &c);
     check_ok(code == SP_E_DATA && strstr(err.msg, "1 are missing"), "join: a gap: %s", err.msg);
+    a->has_last = true;
+    b->n_tok = a->n_tok;
+    code = joined(a, b, &c);
+    check_ok(code == SP_E_DATA && strstr(err.msg, "two last tokens"), "join: %s", err.msg);
     sp_state_free(a);
     sp_state_free(b);
     sp_state_free(d);
+}
+
+/* Files that were written once: what their checksums cover must stay what the man page says. */
+static void check_old_files(void) {
+    static const char *const files[] = {"whole", "part", "last-layer"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[80];
+        struct sp_state *s;
+        snprintf(path, sizeof path, "tests/fuzz/seeds/state/%s", files[i]);
+        enum sp_code code = sp_state_read(&s, path, &err);
+        check_ok(!code && s->n_tok == 1000 && s->n_layer == 3, "old: %s is still read", path);
+        sp_state_free(s);
+    }
 }
 
 static void check_hash(void) {
@@ -260,6 +277,7 @@ int main(int argc, char **argv) {
     if (check_wanted("file")) check_files();
     if (check_wanted("damage")) check_damage();
     if (check_wanted("join")) check_join();
+    if (check_wanted("old")) check_old_files();
     if (check_wanted("hash")) check_hash();
     if (check_wanted("fits")) check_fits();
     return check_end();

@@ -57,7 +57,8 @@ static void check_round_trip(void) {
     struct sp_record *rec;
     must(sp_reader_read(r, &rec, &err));
     check_ok(same, "round_trip: %d records come back as they were", N);
-    check_ok(!rec, "round_trip: a legal end");
+    check_ok(!rec && sp_reader_offset(r) == (uint64_t)lseek(fd, 0, SEEK_END),
+             "round_trip: a legal end, at the right offset");
     sp_reader_free(r);
     close(fd);
 }
@@ -207,6 +208,10 @@ static void check_whole_records(void) {
              (unsigned long long)n_held, (unsigned long long)n_written);
     must(sp_writer_flush(w, &err));
     check_ok((uint64_t)lseek(fd, 0, SEEK_END) == total, "writer: a flush writes the rest");
+    uint64_t after_flush = total;
+    for (int i = 0; i < 50000; i++) send_record(w, numbers(SP_KIND_ERR, "doc", 0, "exit", 1));
+    check_ok((uint64_t)lseek(fd, 0, SEEK_END) > after_flush,
+             "writer: small records do not pile up");
     sp_writer_free(w);
     close(fd);
     int full = open("/dev/full", O_WRONLY | O_CLOEXEC);

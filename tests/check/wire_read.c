@@ -178,6 +178,12 @@ static void check_damage(void) {
     size_t n = bytes_of(&wrong, 1, b + n_hello, sizeof b - n_hello);
     check_ok(strstr(error_of(b, n_hello + n), "has 3 rows, the others 2"),
              "damage: rows that differ: %s", err.msg);
+    wrong = chunk(0, 3, 4);
+    t = random_tensor(SP_U64, 2, (uint64_t[]){3, 3});
+    must(sp_record_put_tensor(wrong, "span", &t, &err));
+    n = bytes_of(&wrong, 1, b + n_hello, sizeof b - n_hello);
+    check_ok(strstr(error_of(b, n_hello + n), "'span' of a CHUNK is of a wrong type or shape"),
+             "damage: a span of three columns: %s", err.msg);
 }
 
 /* The reader may be fed in any pieces. */
