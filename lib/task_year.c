@@ -72,8 +72,8 @@ static void plain_from(struct plain *out, const char *text, size_t n, size_t max
             continue;
         }
         i += (size_t)k;
-        if (plain_char(c) != c) {
-            out->c[out->n++] = plain_char(c);
+        if (plain_char(c) != c || c < 0x80) {
+            out->c[out->n++] = c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : plain_char(c);
             continue;
         }
         int last = 0;
@@ -120,20 +120,33 @@ static bool runs_on(int32_t c) {
     return c >= 0x0e00;
 }
 
-/* Does one of the words stand at i, as a word? Long ones may go on ("actualmente"). */
-static size_t word_at(const struct plain *t, size_t i, const char *const *word, size_t n_word) {
-    for (size_t w = 0; w < n_word; w++) {
+/* Does p stand at i, as a word? Long ones may go on ("actualmente"). */
+static bool stands_at(const struct plain *t, size_t i, const struct plain *p) {
+    if (p->n == 0 || i + p->n > t->n || memcmp(t->c + i, p->c, p->n * sizeof *p->c) != 0)
+        return false;
+    if (runs_on(p->c[0])) return true;
+    int32_t left = before(t, i), right = at(t, i + p->n);
+    return !is_letter(left) && !is_digit(left) &&
+           (p->n > 5 || (!is_letter(right) && !is_digit(right)));
+}
+
+/* Does one of the words stand anywhere in [first, last]? A word is brought to its plain form once,
+ * not once per place: that costs more than all the comparing. */
+static bool any_between(const struct plain *t, size_t first, size_t last, const char *const *word,
+                        size_t n_word) {
+    bool has_letter = false;
+    for (size_t i = first; i < t->n && i <= last; i++)
+        has_letter = has_letter || is_letter(t->c[i]);
+    for (size_t w = 0; has_letter && w < n_word; w++) {
         struct plain p;
         plain_from(&p, word[w], strlen(word[w]), WORD_MAX);
-        if (p.n == 0 || i + p.n > t->n || memcmp(t->c + i, p.c, p.n * sizeof *p.c) != 0) continue;
-        bool free_left = runs_on(p.c[0]) || (!is_letter(before(t, i)) && !is_digit(before(t, i)));
-        bool free_right =
-            runs_on(p.c[0]) || p.n > 5 || (!is_letter(at(t, i + p.n)) && !is_digit(at(t, i + p.n)));
-        if (free_left && free_right) return p.n;
+        for (size_t i = first; i < t->n && i <= last; i++)
+            if (stands_at(t, i, &p)) return true;
     }
-    return 0;
+    return false;
 }
-#define WORD_AT(t, i, list) word_at(t, i, list, sizeof(list) / sizeof *(list))
+#define WORD_AT(t, i, list) any_between(t, i, i, list, sizeof(list) / sizeof *(list))
+#define WORD_FROM(t, i, list) any_between(t, i, (t)->n, list, sizeof(list) / sizeof *(list))
 
 /* ---- the years of a text ---- */
 
@@ -260,12 +273,6 @@ static void find_short_years(const struct plain *t, struct years *y) {
 
 /* ---- what is said about them ---- */
 
-static bool says_present(const struct plain *t, size_t from) {
-    for (size_t i = from; i < t->n; i++)
-        if (WORD_AT(t, i, present_words)) return true;
-    return false;
-}
-
 /* "2019 -", "2019 – ?": the end is left open. */
 static bool ends_open(const struct plain *t, size_t i) {
     bool dash = false;
@@ -280,10 +287,7 @@ static bool ends_open(const struct plain *t, size_t i) {
 static bool is_since(const struct plain *t, size_t year_end) {
     size_t i = skip_blank(t, 0);
     while (at(t, i) == '(' || at(t, i) == '[') i = skip_blank(t, i + 1);
-    if (WORD_AT(t, i, since_words)) return true;
-    for (i = year_end; i < t->n; i++)
-        if (WORD_AT(t, i, onward_words)) return true;
-    return false;
+    return WORD_AT(t, i, since_words) || WORD_FROM(t, year_end, onward_words);
 }
 
 /* Is there a dash or "to" between the last year and the word for the present? */
@@ -291,7 +295,7 @@ static bool range_goes_on(const struct plain *t, size_t i) {
     static const char *const to[] = {"to", "till", "until", "bis", "a",
                                      "al", "à",    "до",    "по",  "至"};
     i = skip_blank(t, i);
-    return at(t, i) == '-' || WORD_AT(t, i, to) > 0;
+    return at(t, i) == '-' || WORD_AT(t, i, to);
 }
 
 void sp_year_parse(const char *text, size_t n, int *start_year, int *end_year) {
@@ -302,13 +306,13 @@ void sp_year_parse(const char *text, size_t n, int *start_year, int *end_year) {
     find_years(&t, &y);
     if (y.n == 0) find_short_years(&t, &y);
     if (y.n == 0) {
-        if (says_present(&t, 0)) *end_year = SP_YEAR_PRESENT;
+        if (WORD_FROM(&t, 0, present_words)) *end_year = SP_YEAR_PRESENT;
     } else if (y.n == 1) {
-        bool open = says_present(&t, 0) || ends_open(&t, y.end) || is_since(&t, y.end);
+        bool open = WORD_FROM(&t, 0, present_words) || ends_open(&t, y.end) || is_since(&t, y.end);
         if (open) *start_year = y.year[0];
         *end_year = open ? SP_YEAR_PRESENT : y.year[0];
     } else {
-        bool open = range_goes_on(&t, y.end) && says_present(&t, y.end);
+        bool open = range_goes_on(&t, y.end) && WORD_FROM(&t, y.end, present_words);
         *start_year = y.year[0];
         *end_year = open || ends_open(&t, y.end) ? SP_YEAR_PRESENT : y.year[y.n - 1];
     }
