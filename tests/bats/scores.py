@@ -7,6 +7,7 @@ In TEXT, {N-degree:M.Sc.} marks a span; each TEXT is a document. Tokens are word
 front of them. The mark's tag gets the score 9, all others 0.
 """
 import argparse
+import os
 import re
 import struct
 import sys
@@ -134,4 +135,7 @@ def main():
     sys.stdout.buffer.write(out)
 
 
-main()
+try:
+    main()
+except BrokenPipeError:  # some tests close the pipe; xargs would tell of a signal
+    os._exit(0)
