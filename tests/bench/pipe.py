@@ -67,7 +67,7 @@ def idle():
 
 
 def cost():
-    n = 32768
+    n = 8192
     per_token, parts = [], []
     for _ in range(3):
         short, long = (run(PIPE, text(k))[1] for k in (n, 2 * n))
