@@ -14,6 +14,7 @@
 struct document {
     struct sp_pack_doc pack; /* first: see net_pack.h */
     struct document *next;   /* in the list of open or of free ones */
+    struct document *other;  /* in the list of all */
     uint64_t doc;            /* its index in the segment */
     uint64_t number;         /* and in the run */
     bool failed;
@@ -43,7 +44,7 @@ struct sp_layers {
     uint64_t number;
     bool dumped;
     struct document *current; /* being read, or NULL */
-    struct document *open, *free;
+    struct document *open, *free, *all;
     size_t n_open;
 };
 
@@ -62,27 +63,18 @@ enum sp_code sp_layers_new(struct sp_layers **l, const struct sp_layers_options 
 }
 
 static void document_free(struct sp_layers *l, struct document *d) {
-    while (d) {
-        struct document *next = d->next;
-        sp_seq_free(l->net, d->pack.seq);
-        free(d->last_hidden);
-        free(d);
-        d = next;
-    }
+    if (!d) return;
+    sp_seq_free(l->net, d->pack.seq);
+    free(d->last_hidden);
+    free(d);
 }
 
 void sp_layers_free(struct sp_layers *l) {
     if (!l) return;
-    /* Documents of held records that ended are reachable through those alone. */
-    for (size_t i = 0; i < l->pack.n; i++) {
-        struct sp_held *h = &l->pack.held[i];
-        struct document *d = (struct document *)h->doc;
-        if (h->rec && h->rec->kind == SP_KIND_DOCEND && d != l->current) document_free(l, d);
+    for (struct document *d = l->all, *other; d; d = other) {
+        other = d->other;
+        document_free(l, d);
     }
-    if (l->current) l->current->next = NULL;
-    document_free(l, l->current);
-    document_free(l, l->open);
-    document_free(l, l->free);
     sp_pack_clear(&l->pack);
     sp_state_gather_clear(&l->arrived);
     sp_state_free(l->state);
@@ -194,6 +186,8 @@ static enum sp_code document_new(struct sp_layers *l, struct document **out, str
             document_free(l, d);
             return code;
         }
+        d->other = l->all;
+        l->all = d;
     }
     l->n_doc++;
     d->next = NULL;
