@@ -2,8 +2,8 @@
 load common
 
 @test "the recipe trains a model that the pipe runs with, and scores it" {
-    STEPS=3 run -0 --separate-stderr "$TREE/share/model-src/train" "$STATEPIPE_BUILD/bin" "$BATS_TEST_TMPDIR/m"
-    [[ ${lines[0]} == "500 documents, "* ]]
+    STEPS=3 MORE_STEPS=2 run -0 --separate-stderr "$TREE/share/model-src/train" "$STATEPIPE_BUILD/bin" "$BATS_TEST_TMPDIR/m"
+    [[ ${lines[0]} == "300 documents, "* ]]
     [[ ${lines[4]} == record* ]]
     [ -s "$BATS_TEST_TMPDIR/m/model.safetensors" ]
     cmp "$TREE/share/model-src/tokenizer.json" "$BATS_TEST_TMPDIR/m/tokenizer.json"
