@@ -6,10 +6,10 @@
 static struct {
     const char *format;
     bool header, force;
-    double min_p;
+    double min_p, recall;
     int64_t max_doc;
     int verbose;
-} opt = {.max_doc = (int64_t)64 << 20};
+} opt = {.max_doc = (int64_t)64 << 20, .recall = SP_GATHER_RECALL};
 
 static const struct sp_option options[] = {
     {SP_OPT_CHOICE, 'o', "output", "jsonl|tsv|csv|table|html|ansi|msgpack",
@@ -18,6 +18,8 @@ static const struct sp_option options[] = {
      0, 0},
     {SP_OPT_DOUBLE, 0, "min-p", "P", "leave out fields with a probability below P (0)", &opt.min_p,
      0, 1},
+    {SP_OPT_DOUBLE, 0, "recall", "NATS", "favour fields over none by so much a token (1.5)",
+     &opt.recall, -100, 100},
     {SP_OPT_INT, 0, "max-doc", "BYTES", "longest text of a document (67108864)", &opt.max_doc, 1,
      1e15},
     {SP_OPT_FLAG, 'f', "force", NULL, "write msgpack to a terminal all the same", &opt.force, 0, 0},
@@ -192,6 +194,7 @@ int main(int argc, char **argv) {
     if (!cli_start(&program, argc, argv, &n_operand, &status)) return status;
     status = 0;
     x.doc.text_max = (size_t)opt.max_doc;
+    x.doc.recall = opt.recall;
     enum sp_code code = choose_format(&x, &err);
     struct sp_filter filter = {.program = program.name,
                                .in = SP_SCORES,

@@ -10,6 +10,8 @@
 
 /* Bytes of scores of one document: about 20 million tokens of 13 labels. */
 #define SP_GATHER_SCORES_MAX ((size_t)1 << 30)
+/* The recall that found the most whole records right on held-out synthetic CVs. */
+#define SP_GATHER_RECALL 1.5
 
 /* What a HEAD says about the scores that follow. */
 struct sp_gather_head {
@@ -25,6 +27,7 @@ void sp_gather_head_clear(struct sp_gather_head *h);
 
 struct sp_gather {
     size_t text_max; /* bytes; set by the caller */
+    double recall;   /* nats by which fields are favoured; set by the caller */
     char *id;        /* of the document, with a NUL */
     char *text;      /* of the document, from byte text_start on */
     uint64_t text_start;

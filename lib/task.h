@@ -10,13 +10,17 @@
 
 #include "statepipe.h"
 
-/* Best tag sequence under transitions (n_label + 2, n_label: from, then start, end) and two hard
- * rules: I-x only follows a tag of field x; inside a word (joined[t]: token t goes on with the word
- * of token t - 1) a tag only goes on, x with I-x, O with O. tag (n); p (n): the tag's posterior by
- * the forward-backward algorithm, under the same rules. transitions NULL: zeros; joined NULL: no
- * token is. n may be 0. */
+/* What decoding goes by besides the scores; each may be NULL: zeros, no token. */
+struct sp_tag_rules {
+    const float *transitions; /* (n_label + 2, n_label): from, then start, end */
+    const float *bonus;       /* (n_label): added to the scores of a tag, but not in p */
+    const bool *joined;       /* (n): token t goes on with the word of token t - 1 */
+};
+/* Best tag sequence under the rules and two hard ones: I-x only follows a tag of field x; inside a
+ * word a tag only goes on, x with I-x, O with O. tag (n); p (n): the tag's posterior by the
+ * forward-backward algorithm, under the same rules without the bonus. n may be 0. */
 enum sp_code sp_viterbi(const struct sp_head *head, const float *scores, size_t n,
-                        const float *transitions, const bool *joined, uint32_t *tag, float *p,
+                        const struct sp_tag_rules *rules, uint32_t *tag, float *p,
                         struct sp_error *err);
 /* Which tokens go on with the word of the token before: letters or digits on both sides of the cut,
  * in a script that puts spaces between words. span (n, 2) are bytes of text; joined (n). */

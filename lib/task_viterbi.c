@@ -16,11 +16,11 @@ struct lattice {
     const struct sp_head *head;
     const float *scores; /* (n, n_label) */
     size_t n, n_label;
-    const bool *joined; /* (n) or NULL */
-    double *step;       /* (n_label, n_label): to, from; -INFINITY where it is not legal */
-    double *go_on;      /* the same where a token goes on with a word */
-    double *start;      /* (n_label) */
-    double *end;        /* (n_label) */
+    struct sp_tag_rules rules;
+    double *step;  /* (n_label, n_label): to, from; -INFINITY where it is not legal */
+    double *go_on; /* the same where a token goes on with a word */
+    double *start; /* (n_label) */
+    double *end;   /* (n_label) */
 };
 
 static bool is_inside(const char *label) {
@@ -46,8 +46,9 @@ static bool goes_on(const struct sp_head *head, size_t from, size_t to) {
     return is_inside(head->label[to]) && may_follow(head->label[from], head->label[to]);
 }
 
-static void lattice_fill(struct lattice *g, const float *transitions) {
+static void lattice_fill(struct lattice *g) {
     size_t n_label = g->n_label;
+    const float *transitions = g->rules.transitions;
     for (size_t to = 0; to < n_label; to++) {
         const char *label = g->head->label[to];
         for (size_t from = 0; from < n_label; from++) {
@@ -63,7 +64,7 @@ static void lattice_fill(struct lattice *g, const float *transitions) {
 
 /* The steps into token t. */
 static const double *steps_at(const struct lattice *g, size_t t) {
-    return g->joined && g->joined[t] ? g->go_on : g->step;
+    return g->rules.joined && g->rules.joined[t] ? g->go_on : g->step;
 }
 
 /* Neither NaN nor infinite: then every sequence without an I has a finite score. */
@@ -73,9 +74,9 @@ static bool all_finite(const float *x, size_t n) {
     return true;
 }
 
-static enum sp_code lattice_check(const struct lattice *g, const float *transitions,
-                                  struct sp_error *err) {
+static enum sp_code lattice_check(const struct lattice *g, struct sp_error *err) {
     const struct sp_head *head = g->head;
+    const float *transitions = g->rules.transitions;
     bool can_begin = false;
     if (head->type != SP_HEAD_TAG)
         return sp_error_set(err, SP_E_USAGE, "head '%s' is not a tag head", head->name);
@@ -93,12 +94,16 @@ static enum sp_code lattice_check(const struct lattice *g, const float *transiti
 
 /* ---- the best sequence ---- */
 
+static double favoured(const struct lattice *g, size_t t, size_t label) {
+    double score = (double)g->scores[t * g->n_label + label];
+    return g->rules.bonus ? score + (double)g->rules.bonus[label] : score;
+}
+
 static void best_sequence(const struct lattice *g, double *row, uint8_t *back, uint32_t *tag) {
     size_t n_label = g->n_label;
     double *next = row + n_label;
-    for (size_t j = 0; j < n_label; j++) row[j] = g->start[j] + (double)g->scores[j];
+    for (size_t j = 0; j < n_label; j++) row[j] = g->start[j] + favoured(g, 0, j);
     for (size_t t = 1; t < g->n; t++) {
-        const float *score = g->scores + t * n_label;
         for (size_t j = 0; j < n_label; j++) {
             const double *step = steps_at(g, t) + j * n_label;
             size_t best = 0;
@@ -108,7 +113,7 @@ static void best_sequence(const struct lattice *g, double *row, uint8_t *back, u
                 if (v > most) most = v, best = i;
             }
             back[t * n_label + j] = (uint8_t)best;
-            next[j] = most + (double)score[j];
+            next[j] = most + favoured(g, t, j);
         }
         memcpy(row, next, n_label * sizeof *row);
     }
@@ -186,11 +191,11 @@ static void posteriors(const struct lattice *g, double *kept, double *alpha, dou
 }
 
 enum sp_code sp_viterbi(const struct sp_head *head, const float *scores, size_t n,
-                        const float *transitions, const bool *joined, uint32_t *tag, float *p,
+                        const struct sp_tag_rules *rules, uint32_t *tag, float *p,
                         struct sp_error *err) {
     struct lattice g = {
-        .head = head, .scores = scores, .n = n, .n_label = head->n_label, .joined = joined};
-    enum sp_code code = lattice_check(&g, transitions, err);
+        .head = head, .scores = scores, .n = n, .n_label = head->n_label, .rules = *rules};
+    enum sp_code code = lattice_check(&g, err);
     if (code || n == 0) return code;
     size_t n_label = g.n_label;
     uint8_t *back = n <= SIZE_MAX / n_label ? malloc(n * n_label) : NULL;
@@ -203,7 +208,7 @@ enum sp_code sp_viterbi(const struct sp_head *head, const float *scores, size_t 
         g.go_on = step + n_label * n_label;
         g.start = g.go_on + n_label * n_label;
         g.end = g.start + n_label;
-        lattice_fill(&g, transitions);
+        lattice_fill(&g);
         best_sequence(&g, work, back, tag);
         double *alpha = work + 3 * n_label;
         posteriors(&g, alpha + BLOCK * n_label, alpha, work, tag, p);

@@ -84,6 +84,18 @@ END
     [ "$output" = '{"id": "doc0", "education": []}' ]
 }
 
+@test "--recall favours fields by so much, and does not change what they are sure of" {
+    # The mark's tag scores 9, none 0; what it takes to lose against that is not in its p.
+    run -0 pipe "'$scores' 'word {N-degree:BSc}' | extract --recall -8 -o tsv | cut -f 3,8"
+    [[ "$output" == $'BSc\t0.99'* ]]
+    run -0 pipe "'$scores' 'word {N-degree:BSc}' | extract --recall -10 -o tsv"
+    [ -z "$output" ]
+    # A year's tags have twice as much.
+    run -0 pipe "'$scores' '{N-degree:BSc} {B-year:2014}' | extract --recall -5 -o tsv | cut -f 3,4"
+    [ "$output" = $'BSc\t' ]
+    run -2 pipe "extract --recall x"
+}
+
 @test "a class head: classes, best first" {
     run -0 pipe "'$scores' --type class 'a b' | extract"
     [ "$output" = '{"id": "doc0", "class": [{"label": "cv", "p": 0.9999}, {"label": "job", "p": 0.0001}]}' ]

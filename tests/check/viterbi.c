@@ -9,6 +9,8 @@
 
 static const char *const labels[LABELS] = {"O", "B-degree", "I-degree", "N-year", "I-year"};
 
+static const struct sp_tag_rules none;
+
 static void head_init(struct sp_head *h) {
     memset(h, 0, sizeof *h);
     h->type = SP_HEAD_TAG;
@@ -41,18 +43,20 @@ static double score_of(const int *tag, int n, const float *scores, const float *
     return s;
 }
 
-/* The best sequence and the share of all weight that goes through each of its tags. */
-static void enumerate(int n, const float *scores, const float *transitions, const bool *joined,
-                      int *best, double *p) {
+/* The best sequence with the bonus, and the share of all weight that goes through each of its tags
+ * without it. */
+static void enumerate(int n, const float *scores, const struct sp_tag_rules *rules, int *best,
+                      double *p) {
     double most = -INFINITY, sum = 0, through[TOKENS][LABELS] = {{0}};
     int n_all = 1, tag[TOKENS];
     for (int t = 0; t < n; t++) n_all *= LABELS;
     for (int k = 0; k < n_all; k++) {
         for (int t = 0, v = k; t < n; t++, v /= LABELS) tag[t] = v % LABELS;
-        if (!legal(tag, joined, n)) continue;
-        double s = score_of(tag, n, scores, transitions);
-        if (s > most) {
-            most = s;
+        if (!legal(tag, rules->joined, n)) continue;
+        double s = score_of(tag, n, scores, rules->transitions), with = s;
+        for (int t = 0; rules->bonus && t < n; t++) with += (double)rules->bonus[tag[t]];
+        if (with > most) {
+            most = with;
             memcpy(best, tag, sizeof tag);
         }
         sum += exp(s);
@@ -64,7 +68,7 @@ static void enumerate(int n, const float *scores, const float *transitions, cons
 static void check_enumeration(void) {
     struct sp_head head;
     struct sp_error err;
-    float scores[TOKENS * LABELS], transitions[(LABELS + 2) * LABELS], p[TOKENS];
+    float scores[TOKENS * LABELS], transitions[(LABELS + 2) * LABELS], p[TOKENS], bonus[LABELS];
     uint32_t tag[TOKENS];
     bool joined[TOKENS];
     int best[TOKENS] = {0}, n_wrong = 0;
@@ -78,8 +82,11 @@ static void check_enumeration(void) {
         check_fill(transitions, (LABELS + 2) * LABELS, -3, 3);
         for (int t = 0; t < n; t++) joined[t] = check_random_int(0, 2) == 0;
         const bool *use = round % 4 < 2 ? joined : NULL;
-        enumerate(n, scores, trans, use, best, expect);
-        if (sp_viterbi(&head, scores, (size_t)n, trans, use, tag, p, &err)) n_wrong++;
+        struct sp_tag_rules rules = {
+            .transitions = trans, .joined = use, .bonus = round % 5 < 2 ? bonus : NULL};
+        check_fill(bonus, LABELS, -2, 2);
+        enumerate(n, scores, &rules, best, expect);
+        if (sp_viterbi(&head, scores, (size_t)n, &rules, tag, p, &err)) n_wrong++;
         for (int t = 0; t < n; t++) {
             n_wrong += tag[t] != (uint32_t)best[t];
             double diff = fabs((double)p[t] - expect[t]);
@@ -103,7 +110,7 @@ static void check_long(void) {
     uint32_t *tag = malloc(N * sizeof *tag);
     check_fill(scores, N * LABELS, -5, 5);
     double worst = 0;
-    int n_wrong = sp_viterbi(&head, scores, N, NULL, NULL, tag, p, &err) != SP_OK;
+    int n_wrong = sp_viterbi(&head, scores, N, &none, tag, p, &err) != SP_OK;
     for (int t = 0; t < N; t++) {
         const float *row = scores + t * LABELS;
         double sum = 0;
@@ -129,7 +136,7 @@ static void check_extreme(void) {
     head_init(&head);
     for (int t = 0; t < 4; t++) scores[t * LABELS + 2] = 3e4f;
     scores[1 * LABELS + 4] = 6e4f;
-    bool ok = sp_viterbi(&head, scores, 4, NULL, NULL, tag, p, &err) == SP_OK;
+    bool ok = sp_viterbi(&head, scores, 4, &none, tag, p, &err) == SP_OK;
     int as_int[4];
     for (int t = 0; ok && t < 4; t++) {
         as_int[t] = (int)tag[t];
@@ -137,7 +144,7 @@ static void check_extreme(void) {
     }
     check_ok(ok && legal(as_int, NULL, 4),
              "extreme: illegal favourites give a legal answer, 0 <= p <= 1");
-    check_ok(sp_viterbi(&head, scores, 0, NULL, NULL, tag, p, &err) == SP_OK, "extreme: no tokens");
+    check_ok(sp_viterbi(&head, scores, 0, &none, tag, p, &err) == SP_OK, "extreme: no tokens");
 }
 
 static void check_refusals(void) {
@@ -147,18 +154,19 @@ static void check_refusals(void) {
     uint32_t tag[2];
     head_init(&head);
     scores[7] = NAN;
-    check_ok(sp_viterbi(&head, scores, 2, NULL, NULL, tag, p, &err) == SP_E_DATA &&
+    check_ok(sp_viterbi(&head, scores, 2, &none, tag, p, &err) == SP_E_DATA &&
                  strstr(err.msg, "token 1"),
              "refused: a score that is NaN: %s", err.msg);
     scores[7] = 0;
     transitions[3] = INFINITY;
-    check_ok(sp_viterbi(&head, scores, 2, transitions, NULL, tag, p, &err) == SP_E_DATA,
+    check_ok(sp_viterbi(&head, scores, 2, &(struct sp_tag_rules){.transitions = transitions}, tag,
+                        p, &err) == SP_E_DATA,
              "refused: infinite transitions: %s", err.msg);
     for (uint32_t i = 0; i < LABELS; i++) snprintf(head.label[i], SP_NAME_MAX, "I-degree");
-    check_ok(sp_viterbi(&head, scores, 2, NULL, NULL, tag, p, &err) == SP_E_DATA,
+    check_ok(sp_viterbi(&head, scores, 2, &none, tag, p, &err) == SP_E_DATA,
              "refused: nothing but I labels: %s", err.msg);
     head.type = SP_HEAD_CLASS;
-    check_ok(sp_viterbi(&head, scores, 2, NULL, NULL, tag, p, &err) == SP_E_USAGE,
+    check_ok(sp_viterbi(&head, scores, 2, &none, tag, p, &err) == SP_E_USAGE,
              "refused: a class head: %s", err.msg);
 }
 

@@ -76,7 +76,8 @@ static void on_drop(void *ctx, uint64_t doc) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     int fd = memfd_create("fuzz", 0);
-    struct run run = {.doc.text_max = 1 << 20, .out = fopen("/dev/null", "w")};
+    struct run run = {.doc = {.text_max = 1 << 20, .recall = SP_GATHER_RECALL},
+                      .out = fopen("/dev/null", "w")};
     struct sp_filter f = {.program = "fuzz",
                           .in = SP_SCORES,
                           .out = SP_RECORDS,
