@@ -35,7 +35,7 @@ static struct sp_train_options options = {.feed = {.path = "-",
                                                     .clip = 1},
                                           .checkpoint_minutes = 5,
                                           .seed = 1};
-static const char *task = "tag";
+static const char *task = "tag", *save_dtype = "f32";
 static int64_t seed = 1, threads;
 static int verbose;
 
@@ -67,6 +67,7 @@ static const struct sp_option option_table[] = {
     {SP_OPT_INT, 0, "eval-every", "N", "steps (100)", &options.eval_every, 1, 1e9},
     {SP_OPT_DOUBLE, 0, "checkpoint-minutes", "X", "between checkpoints (5; 0: none)",
      &options.checkpoint_minutes, 0, 1e6},
+    {SP_OPT_CHOICE, 0, "save-dtype", "f32|bf16", "matrices as saved (f32)", &save_dtype, 0, 0},
     {SP_OPT_INT, 0, "seed", "N", "of weights and shuffling (1)", &seed, 0, 9e15},
     {SP_OPT_INT, 'j', "threads", "N", "threads (all cores)", &threads, 1, 1024},
     {SP_OPT_FLAG, 0, "force", NULL, "start afresh, whatever DIR holds", &options.force, 0, 0},
@@ -143,6 +144,7 @@ static enum sp_code check_options(int n_operand, char **operand, struct sp_error
     if (!options.feed.n_tok_piece) options.feed.n_tok_piece = options.feed.n_tok_batch;
     if (options.feed.n_tok_piece > options.feed.n_tok_batch)
         return sp_error_set(err, SP_E_USAGE, "--max-len is more than --batch");
+    options.save = strcmp(save_dtype, "bf16") == 0 ? SP_BF16 : SP_F32;
     options.seed = options.feed.seed = (uint64_t)seed;
     options.task = strcmp(task, "tag") == 0  ? SP_TRAIN_TAG
                    : strcmp(task, "lm") == 0 ? SP_TRAIN_LM

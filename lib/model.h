@@ -23,8 +23,10 @@ enum sp_code sp_config_parse(struct sp_config *c, const char *text, size_t n, co
                              struct sp_error *err);
 /* The index of a head by name; -1 where there is none. */
 int sp_config_head(const struct sp_config *c, const char *name);
-/* A config.json for c, as Hugging Face's classes read it, with the "statepipe" object. */
-enum sp_code sp_config_write(FILE *file, const struct sp_config *c, struct sp_error *err);
+/* A config.json for c, as Hugging Face's classes read it, with the "statepipe" object. dtype: what
+ * "torch_dtype" says of the weights. */
+enum sp_code sp_config_write(FILE *file, const struct sp_config *c, enum sp_dtype dtype,
+                             struct sp_error *err);
 
 /* Where the model is when nobody says: $STATEPIPE_MODEL, else share/ beside the running program
  * (installed or in the build tree), else the folder compiled in. SP_E_NOINPUT says where it looked.
@@ -32,8 +34,8 @@ enum sp_code sp_config_write(FILE *file, const struct sp_config *c, struct sp_er
 enum sp_code sp_model_default_dir(char *out, size_t size, struct sp_error *err);
 
 /* Writes dir (made when missing): model.safetensors, then config.json, each whole or not at all.
- * Tensors are not checked against the config; opening it does that. A tokenizer.json is the
- * caller's to copy. */
+ * Tensors are not checked against the config; opening it does that. "torch_dtype" is the type that
+ * most of the weights have. A tokenizer.json is the caller's to copy. */
 enum sp_code sp_model_save(const char *dir, const struct sp_config *c,
                            const struct sp_named_tensor *tensor, size_t n, struct sp_error *err);
 

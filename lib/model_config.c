@@ -267,7 +267,13 @@ static void write_heads(FILE *f, const struct sp_config *c) {
     fputs("\n  }\n }\n}\n", f);
 }
 
-enum sp_code sp_config_write(FILE *f, const struct sp_config *c, struct sp_error *err) {
+/* PyTorch's name for a type of weights. */
+static const char *torch_name(enum sp_dtype dtype) {
+    return dtype == SP_BF16 ? "bfloat16" : dtype == SP_F16 ? "float16" : "float32";
+}
+
+enum sp_code sp_config_write(FILE *f, const struct sp_config *c, enum sp_dtype dtype,
+                             struct sp_error *err) {
     fprintf(f, "{\n \"model_type\": \"%s\",\n \"architectures\": [\"%s\"]", arch_names[c->arch],
             c->arch == SP_ARCH_MAMBA ? "MambaForCausalLM" : "FalconMambaForCausalLM");
     const struct {
@@ -297,7 +303,7 @@ enum sp_code sp_config_write(FILE *f, const struct sp_config *c, struct sp_error
     };
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
         fprintf(f, ",\n \"%s\": %s", flags[i].key, flags[i].value ? "true" : "false");
-    fprintf(f, ",\n \"hidden_act\": \"silu\",\n \"torch_dtype\": \"float32\"");
+    fprintf(f, ",\n \"hidden_act\": \"silu\",\n \"torch_dtype\": \"%s\"", torch_name(dtype));
     fprintf(f, ",\n \"statepipe\": {\n  \"format\": 1,\n  \"passes\": %u,\n  \"delay\": %u",
             c->passes, c->delay);
     if (c->tokenizer[0]) {

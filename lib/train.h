@@ -252,6 +252,7 @@ enum sp_train_task { SP_TRAIN_TAG, SP_TRAIN_LM, SP_TRAIN_CLASS };
 
 struct sp_train_options {
     const char *out;    /* the model directory to write */
+    enum sp_dtype save; /* of its matrices: SP_F32 or SP_BF16 */
     const char *config; /* a config.json, or NULL */
     const char *init;   /* a model directory to go on from, or NULL; one of the two */
     enum sp_train_task task;

@@ -60,18 +60,39 @@ static size_t add_transitions(const struct sp_train *run, struct sp_named_tensor
     return n;
 }
 
-static enum sp_code save(struct sp_train *run, float *value, float *trans,
-                         struct sp_named_tensor *tensor, struct sp_error *err) {
+/* What a saved model is put together from; owned by sp_train_save. */
+struct parts {
+    float *value;   /* (size of the set) */
+    uint16_t *half; /* the same elements rounded to bf16, or NULL: saved in f32 */
+    float *trans;
+    struct sp_named_tensor *tensor;
+};
+
+/* Matrices are what is large, and what products round anyway; vectors, and A that goes into an
+ * exponential, stay as they are. */
+static struct sp_tensor saved_view(const struct parts *parts, const struct sp_param *p) {
+    struct sp_tensor t = view(parts->value + p->offset, p->rank, p->dim);
+    if (!parts->half || p->rank < 2 || p->part == SP_PARAM_A_LOG) return t;
+    uint16_t *half = parts->half + p->offset;
+    for (int64_t i = 0; i < p->n; i++) half[i] = sp_bf16_from_f32(parts->value[p->offset + i]);
+    t.dtype = SP_BF16;
+    t.data = half;
+    t.n_bytes = (size_t)p->n * sizeof *half;
+    return t;
+}
+
+static enum sp_code save(struct sp_train *run, const struct parts *parts, struct sp_error *err) {
+    struct sp_named_tensor *tensor = parts->tensor;
     char name[SP_HEADS_MAX][SP_PARAM_NAME_MAX];
     size_t n = 0;
-    SP_TRY(sp_optimiser_weights(&run->optimiser, value, err));
+    SP_TRY(sp_optimiser_weights(&run->optimiser, parts->value, err));
     for (int64_t i = 0; i < run->set->n; i++) {
         const struct sp_param *p = &run->set->item[i];
-        tensor[n++] = (struct sp_named_tensor){p->name, view(value + p->offset, p->rank, p->dim)};
+        tensor[n++] = (struct sp_named_tensor){p->name, saved_view(parts, p)};
     }
     if (run->head && run->head->type == SP_HEAD_TAG)
-        sp_bigrams_log(sp_feed_bigrams(run->feed), trans);
-    n = add_transitions(run, tensor, n, name, trans);
+        sp_bigrams_log(sp_feed_bigrams(run->feed), parts->trans);
+    n = add_transitions(run, tensor, n, name, parts->trans);
     SP_TRY(sp_model_save(run->options.out, &run->config, tensor, n, err));
     SP_TRY(copy_file(run->source_dir, run->options.out, "tokenizer.json", err));
     return copy_file(run->source_dir, run->options.out, "vocab.txt", err);
@@ -79,14 +100,19 @@ static enum sp_code save(struct sp_train *run, float *value, float *trans,
 
 enum sp_code sp_train_save(struct sp_train *run, struct sp_error *err) {
     size_t n_label = run->head ? run->head->n_label : 0;
-    float *value = malloc((size_t)sp_param_set_size(run->set) * sizeof *value);
-    float *trans = malloc(((n_label + 2) * n_label + 1) * sizeof *trans);
-    struct sp_named_tensor *tensor = malloc(((size_t)run->set->n + SP_HEADS_MAX) * sizeof *tensor);
-    enum sp_code code = value && trans && tensor
-                            ? save(run, value, trans, tensor, err)
-                            : sp_error_set(err, SP_E_DEVICE, "out of memory for saving");
-    free(value);
-    free(trans);
-    free(tensor);
+    size_t size = (size_t)sp_param_set_size(run->set);
+    bool rounded = run->options.save == SP_BF16;
+    struct parts parts = {.value = malloc(size * sizeof *parts.value),
+                          .half = rounded ? malloc(size * sizeof *parts.half) : NULL,
+                          .trans = malloc(((n_label + 2) * n_label + 1) * sizeof *parts.trans),
+                          .tensor =
+                              malloc(((size_t)run->set->n + SP_HEADS_MAX) * sizeof *parts.tensor)};
+    bool ok = parts.value && (parts.half || !rounded) && parts.trans && parts.tensor;
+    enum sp_code code =
+        ok ? save(run, &parts, err) : sp_error_set(err, SP_E_DEVICE, "out of memory for saving");
+    free(parts.value);
+    free(parts.half);
+    free(parts.trans);
+    free(parts.tensor);
     return code;
 }

@@ -117,6 +117,40 @@ assert a["backbone.layers.0.mixer.A_log"] != b["backbone.layers.0.mixer.A_log"]
 END
 }
 
+@test "--save-dtype bf16: the same weights, rounded to nearest even" {
+    tokens 200 >s
+    run -0 pipe "train $options --steps 20 -o whole s"
+    run -0 pipe "train $options --steps 20 --save-dtype bf16 -o half s"
+    grep -q '"torch_dtype": "float32"' whole/config.json
+    grep -q '"torch_dtype": "bfloat16"' half/config.json
+    run -0 python3 - <<'END'
+import json, struct
+def tensors(path):
+    data = open(path, "rb").read()
+    n = struct.unpack("<Q", data[:8])[0]
+    head = json.loads(data[8:8 + n])
+    return {k: (v["dtype"], len(v["shape"]),
+                data[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]])
+            for k, v in head.items() if k != "__metadata__"}
+def rounded(bits):
+    return bits + 0x7fff + (bits >> 16 & 1) >> 16
+whole, half = tensors("whole/model.safetensors"), tensors("half/model.safetensors")
+assert whole.keys() == half.keys()
+for name, (dtype, rank, data) in whole.items():
+    assert dtype == "F32"
+    if rank < 2 or name.endswith(("A_log", ".trans")):
+        assert half[name] == (dtype, rank, data), name
+        continue
+    bits = struct.unpack("<%dI" % (len(data) // 4), data)
+    want = struct.pack("<%dH" % len(bits), *map(rounded, bits))
+    assert half[name] == ("BF16", rank, want), name
+END
+    run -0 pipe "train --init half --lr 1e-3 --warmup 1 --batch 512 --steps 1 -o more s"
+    grep -q '"torch_dtype": "float32"' more/config.json
+    run -0 pipe "printf 'abc @defg' | tokenize -m half | embed -m half | mamba-layer -m half |
+        head -m half | extract -o tsv"
+}
+
 @test "usage errors" {
     tokens 5 >s
     run -2 pipe "train --config config.json s"

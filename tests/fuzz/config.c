@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     if (sp_config_parse(&first, (const char *)data, n, "fuzz", &err)) return 0;
     FILE *f = open_memstream(&text, &n_text);
     if (!f) return 0;
-    enum sp_code code = sp_config_write(f, &first, &err);
+    enum sp_code code = sp_config_write(f, &first, SP_F32, &err);
     fclose(f);
     if (code || sp_config_parse(&second, text, n_text, "written", &err) ||
         second.d_inner != first.d_inner || second.norm_eps != first.norm_eps ||
