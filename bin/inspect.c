@@ -1,6 +1,6 @@
 /* inspect: what a person wants to see of a stream or a state. */
 #include "../lib/io.h"
-#include "../lib/show.h"
+#include "../lib/wire_show.h"
 #include "cli.h"
 
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 /* mamba-layer: a stream of hidden states in, the same after some or all layers of the model out. */
-#include "../lib/net_stream.h"
+#include "../lib/net_layers.h"
 #include "filter.h"
 
 static struct {

@@ -1,5 +1,5 @@
 /* state: looks at state files: info, diff, verify. */
-#include "../lib/show.h"
+#include "../lib/wire_show.h"
 #include "../lib/state.h"
 #include "../lib/state_report.h"
 #include "cli.h"

@@ -116,7 +116,8 @@ static void on_report(void *ctx, const struct sp_train_report *r) {
             r->tokens_per_s, 100 * r->progress, left, eval, line ? "\n" : "");
 }
 
-static enum sp_code run_training(struct sp_backend *be, struct sp_error *err) {
+/* *failed: documents of the input had failed upstream. */
+static enum sp_code run_training(struct sp_backend *be, bool *failed, struct sp_error *err) {
     struct sp_train *run;
     struct progress progress = {.terminal = isatty(STDERR_FILENO)};
     bool stopped;
@@ -128,6 +129,11 @@ static enum sp_code run_training(struct sp_backend *be, struct sp_error *err) {
     if (!code && stopped)
         fprintf(stderr, "%strain: stopped; the same command goes on from %s/checkpoint\n",
                 progress.terminal ? "\n" : "", options.out);
+    uint64_t n_failed = sp_train_failed(run);
+    *failed = n_failed > 0;
+    if (!code && *failed)
+        fprintf(stderr, "train: %llu documents of the input had failed and were left out\n",
+                (unsigned long long)n_failed);
     sp_train_free(run);
     return code;
 }
@@ -168,8 +174,9 @@ int main(int argc, char **argv) {
         be->describe(be, text, sizeof text);
         fprintf(stderr, "train: %s\n", text);
     }
-    enum sp_code code = run_training(be, &err);
+    bool failed;
+    enum sp_code code = run_training(be, &failed, &err);
     be->free(be);
     if (code) return cli_fail(&program, &err);
-    return cli_close(&program, 0);
+    return cli_close(&program, failed ? 1 : 0);
 }

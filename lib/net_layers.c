@@ -1,4 +1,6 @@
 /* Layers over a stream of hidden states: documents, their states, and what is held of them. */
+#include "net_layers.h"
+
 #include "net_pack.h"
 #include "net_stream.h"
 #include "net_weights.h"
@@ -170,6 +172,12 @@ static void forget(struct sp_layers *l, struct document *d) {
     d->next = l->free;
     l->free = d;
     l->n_doc--;
+}
+
+/* The document that is being read has failed. */
+static void drop_current(struct sp_layers *l) {
+    forget(l, l->current);
+    l->current = NULL;
 }
 
 static enum sp_code document_new(struct sp_layers *l, struct document **out, struct sp_error *err) {
@@ -347,7 +355,7 @@ static enum sp_code flush(struct sp_layers *l, struct sp_writer *w, struct sp_er
     if (code) return code;
     l->pack.n = 0;
     /* The driver swallows the rest of a document that failed while it was read. */
-    if (l->current && l->current->failed) sp_layers_drop(l, l->current->doc);
+    if (l->current && l->current->failed) drop_current(l);
     return SP_OK;
 }
 
@@ -438,14 +446,9 @@ static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer
     return code;
 }
 
-void sp_layers_drop(struct sp_layers *l, uint64_t doc) {
-    if (!l->current || l->current->doc != doc) return;
-    forget(l, l->current);
-    l->current = NULL;
-}
-
 static void on_drop(void *ctx, uint64_t doc) {
-    sp_layers_drop(ctx, doc);
+    struct sp_layers *l = ctx;
+    if (l->current && l->current->doc == doc) drop_current(l);
 }
 
 void sp_layers_install(struct sp_layers *l, struct sp_filter *f) {

@@ -1,5 +1,5 @@
 /* Names of the files that states are dumped to. */
-#include "net_stream.h"
+#include "net_layers.h"
 
 #include <stdio.h>
 #include <string.h>

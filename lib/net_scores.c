@@ -161,8 +161,8 @@ static enum sp_code write_head(struct sp_scores *s, struct sp_writer *w, struct 
 
 /* ---- a language model's scores -------------------------------------------------------------- */
 
-double sp_scores_log_sum_exp(const struct sp_kernels *k, const float *x, int64_t n,
-                             float *scratch) {
+/* Logarithm of the sum of exp(x): n values, any finite ones. scratch (n). */
+static double log_sum_exp(const struct sp_kernels *k, const float *x, int64_t n, float *scratch) {
     float most = x[0];
     for (int64_t i = 1; i < n; i++) most = x[i] > most ? x[i] : most;
     for (int64_t i = 0; i < n; i++) scratch[i] = x[i] - most;
@@ -191,7 +191,8 @@ static void sift(const float *x, uint32_t *heap, int64_t n, int64_t at) {
     }
 }
 
-void sp_scores_top(const float *x, int64_t n, int64_t k, uint32_t *index) {
+/* Indices of the k largest of n values, largest first, equal ones by index; k <= n. */
+static void top_of(const float *x, int64_t n, int64_t k, uint32_t *index) {
     for (int64_t i = 0; i < k; i++) index[i] = (uint32_t)i;
     for (int64_t i = k / 2 - 1; i >= 0; i--) sift(x, index, k, i);
     for (int64_t i = k; i < n; i++) {
@@ -231,9 +232,9 @@ struct top {
 static void top_row(struct sp_scores *s, int64_t row, const float *logits, void *ctx) {
     const struct top *t = ctx;
     int64_t n = sp_head_net_outputs(s->net), k = s->o.top;
-    double total = sp_scores_log_sum_exp(&s->k, logits, n, s->exps);
+    double total = log_sum_exp(&s->k, logits, n, s->exps);
     uint32_t *id = t->id + row * k;
-    sp_scores_top(logits, n, k, id);
+    top_of(logits, n, k, id);
     for (int64_t i = 0; i < k; i++)
         t->logprob[row * k + i] = (float)((double)logits[id[i]] - total);
 }
@@ -260,7 +261,7 @@ struct score {
 
 static void score_row(struct sp_scores *s, int64_t row, const float *logits, void *ctx) {
     const struct score *c = ctx;
-    double total = sp_scores_log_sum_exp(&s->k, logits, sp_head_net_outputs(s->net), s->exps);
+    double total = log_sum_exp(&s->k, logits, sp_head_net_outputs(s->net), s->exps);
     double logprob = (double)logits[c->id[row]] - total;
     c->logprob[row] = (float)logprob;
     s->loglik += logprob;

@@ -29,9 +29,4 @@ void sp_scores_install(struct sp_scores *s, struct sp_filter *f);
 /* What runs; "" before the first HELLO. */
 void sp_scores_describe(struct sp_scores *s, char *out, size_t size);
 
-/* Logarithm of the sum of exp(x): n values, any finite ones. scratch (n). */
-double sp_scores_log_sum_exp(const struct sp_kernels *k, const float *x, int64_t n, float *scratch);
-/* Indices of the k largest of n values, largest first, equal ones by index; k <= n. */
-void sp_scores_top(const float *x, int64_t n, int64_t k, uint32_t *index);
-
 #endif

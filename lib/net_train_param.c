@@ -24,13 +24,14 @@ uint64_t sp_random_next(uint64_t *state) {
     return z ^ (z >> 31);
 }
 
-double sp_random_unit(uint64_t *state) {
+/* Uniform in [0, 1). */
+static double random_unit(uint64_t *state) {
     return (double)(sp_random_next(state) >> 11) * 0x1p-53;
 }
 
 /* Box and Muller's transform; one of its two values is enough here. */
 static double random_normal(uint64_t *state) {
-    double u = 1 - sp_random_unit(state), v = sp_random_unit(state);
+    double u = 1 - random_unit(state), v = random_unit(state);
     return sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
 }
 
@@ -203,11 +204,11 @@ static double draw(const struct sp_param_set *set, const struct sp_param *p, int
     case SP_INIT_ONES: return 1;
     case SP_INIT_ZEROS: return 0;
     case SP_INIT_NORMAL: return NORMAL_STD * random_normal(state);
-    case SP_INIT_UNIFORM: return (2 * sp_random_unit(state) - 1) / sqrt(fan_in);
-    case SP_INIT_OUT: return (2 * sp_random_unit(state) - 1) / sqrt(fan_in * (double)c->n_layer);
-    case SP_INIT_DT: return (2 * sp_random_unit(state) - 1) / sqrt((double)c->dt_rank);
+    case SP_INIT_UNIFORM: return (2 * random_unit(state) - 1) / sqrt(fan_in);
+    case SP_INIT_OUT: return (2 * random_unit(state) - 1) / sqrt(fan_in * (double)c->n_layer);
+    case SP_INIT_DT: return (2 * random_unit(state) - 1) / sqrt((double)c->dt_rank);
     case SP_INIT_DT_BIAS: {
-        double dt = exp(log(DT_MIN) + sp_random_unit(state) * (log(DT_MAX) - log(DT_MIN)));
+        double dt = exp(log(DT_MIN) + random_unit(state) * (log(DT_MAX) - log(DT_MIN)));
         if (dt < DT_FLOOR) dt = DT_FLOOR;
         return dt + log(-expm1(-dt));
     }

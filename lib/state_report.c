@@ -2,7 +2,7 @@
 #include "state_report.h"
 
 #include "io.h"
-#include "show.h"
+#include "wire_show.h"
 
 #include <dirent.h>
 #include <errno.h>

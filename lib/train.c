@@ -20,6 +20,9 @@ double sp_train_elapsed_s(const struct sp_train *run) {
 int64_t sp_train_resumed(const struct sp_train *run) {
     return run->resumed;
 }
+uint64_t sp_train_failed(const struct sp_train *run) {
+    return sp_feed_failed(run->feed);
+}
 int64_t sp_train_parameters(const struct sp_train *run) {
     int64_t n = 0;
     for (int64_t i = 0; i < run->set->n; i++) n += run->set->item[i].n;

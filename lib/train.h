@@ -80,9 +80,8 @@ void sp_param_set_init(const struct sp_param_set *set, uint64_t seed, float *val
 enum sp_code sp_param_set_load(const struct sp_param_set *set, const struct sp_model *m,
                                float *value, struct sp_error *err);
 
-/* splitmix64; uniform in [0, 1) */
+/* splitmix64 */
 uint64_t sp_random_next(uint64_t *state);
-double sp_random_unit(uint64_t *state);
 
 /* ---- network (net_train.c) ------------------------------------------------------------------- */
 
@@ -204,7 +203,9 @@ enum sp_code sp_feed_from_docs(struct sp_feed **feed, const struct sp_feed_optio
 enum sp_code sp_feed_count(const struct sp_feed_options *options, const struct sp_config *config,
                            const struct sp_head *head, uint64_t *n_doc, struct sp_error *err);
 uint64_t sp_feed_documents(const struct sp_feed *feed); /* given out so far */
-uint64_t sp_feed_failed(const struct sp_feed *feed);    /* failed upstream */
+/* Documents of the first pass, as far as it has been read, that have failed upstream. Not for a
+ * feed from memory. */
+uint64_t sp_feed_failed(const struct sp_feed *feed);
 const struct sp_bigrams *sp_feed_bigrams(const struct sp_feed *feed);
 const struct sp_hash *sp_feed_tokenizer(const struct sp_feed *feed);
 /* Documents kept for evaluation so far. */
@@ -285,6 +286,8 @@ enum sp_code sp_train_new(struct sp_train **run, const struct sp_train_options *
 void sp_train_free(struct sp_train *run);
 /* Steps that a checkpoint had taken already: 0 for a new run. */
 int64_t sp_train_resumed(const struct sp_train *run);
+/* Documents of the input that have failed upstream; nothing was learnt from them. */
+uint64_t sp_train_failed(const struct sp_train *run);
 int64_t sp_train_parameters(const struct sp_train *run);
 /* Trains to the end, or until *stop is set (then *stopped, and a checkpoint is left); calls report
  * after every step. Writes the model. */

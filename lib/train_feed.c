@@ -115,7 +115,7 @@ static bool is_held_out(const struct sp_feed *f, uint64_t index) {
 /* The end of the input: once more from the start, or never again. */
 static enum sp_code next_epoch(struct sp_feed *f, struct sp_error *err) {
     f->epoch++;
-    f->n_failed += sp_doc_source_failed(f->source);
+    if (f->epoch == 1) f->n_failed = sp_doc_source_failed(f->source);
     sp_doc_source_free(f->source);
     f->source = NULL;
     f->ended = f->epoch >= f->options.epochs || f->n_doc_epoch == 0;
@@ -226,7 +226,7 @@ uint64_t sp_feed_documents(const struct sp_feed *f) {
     return f->n_given;
 }
 uint64_t sp_feed_failed(const struct sp_feed *f) {
-    return f->n_failed + (f->source ? sp_doc_source_failed(f->source) : 0);
+    return f->epoch == 0 ? sp_doc_source_failed(f->source) : f->n_failed;
 }
 const struct sp_bigrams *sp_feed_bigrams(const struct sp_feed *f) {
     return &f->bigrams;

@@ -99,7 +99,4 @@ enum sp_code sp_wire_check_seal(const struct sp_record *rec, struct sp_error *er
  * non-blocking because another program that has it made it so (ssh does): then waits for it. */
 bool sp_wire_again(int fd, short events);
 
-/* The kind's name in the stream. */
-const char *sp_wire_kind_name(enum sp_kind kind);
-
 #endif

@@ -12,10 +12,6 @@ static const char *const kind_names[SP_KIND_COUNT] = {
     [SP_KIND_OTHER] = "",
 };
 
-const char *sp_wire_kind_name(enum sp_kind kind) {
-    return kind_names[kind];
-}
-
 static struct sp_record *record_alloc(const uint8_t *map, size_t n) {
     struct sp_record *rec = calloc(1, sizeof *rec);
     if (!rec) return NULL;

@@ -1,5 +1,5 @@
 /* Records and tensors as text and JSON. */
-#include "show.h"
+#include "wire_show.h"
 
 #include "utf8.h"
 #include "wire.h"
@@ -130,7 +130,8 @@ static void put_scalar(FILE *out, const uint8_t *p, const struct sp_wire_item *i
     msgpack_unpacked_destroy(&unpacked);
 }
 
-void sp_show_msgpack(FILE *out, const void *msgpack, size_t n) {
+/* One msgpack value that the scanner has accepted, as JSON; binaries as strings of hex digits. */
+static void show_msgpack(FILE *out, const void *msgpack, size_t n) {
     /* values still to come at each depth; in maps, those before an odd count's last are keys. */
     struct {
         uint64_t left;
@@ -232,7 +233,7 @@ void sp_show_record_json(FILE *out, const struct sp_record *rec, uint64_t offset
     fprintf(out, "{\"at\":%" PRIu64 ",\"kind\":", offset);
     sp_show_string(out, rec->kind_name, strlen(rec->kind_name));
     fputs(",\"map\":", out);
-    sp_show_msgpack(out, rec->map, rec->map_bytes);
+    show_msgpack(out, rec->map, rec->map_bytes);
     fputs(",\"tensors\":{", out);
     for (uint32_t i = 0; i < rec->n_tensor; i++) {
         if (i) putc(',', out);
@@ -285,7 +286,7 @@ void sp_show_record_text(FILE *out, const struct sp_record *rec, uint64_t offset
             putc(' ', out);
             put_string_body(out, field.key, field.key_bytes);
             putc('=', out);
-            sp_show_msgpack(out, field.value, field.value_bytes);
+            show_msgpack(out, field.value, field.value_bytes);
         }
     putc('\n', out);
     for (uint32_t i = 0; i < rec->n_tensor; i++) tensor_text(out, rec, i, n_value);

@@ -151,6 +151,14 @@ END
         head -m half | extract -o tsv"
 }
 
+@test "documents that failed upstream are left out, told, and end it with 1" {
+    { documents 20; echo 'no JSON'; documents 20 2; echo 'nor this'; } >jsonl
+    pipe "tokenize -m bytes --pad 1 --jsonl jsonl >s" || true
+    run -1 --separate-stderr pipe "train $options --epochs 2 --shuffle 0 -o out s"
+    [[ $stderr == *"2 documents of the input had failed"* ]]
+    [ -e out/model.safetensors ] && [ ! -e out/checkpoint ]
+}
+
 @test "usage errors" {
     tokens 5 >s
     run -2 pipe "train --config config.json s"

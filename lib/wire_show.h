@@ -1,7 +1,7 @@
 /* Records and tensors as a person or a JSON reader wants to see them. Writes to the FILE it is
  * given, whose errors are the caller's to check. Owns nothing. */
-#ifndef SP_SHOW_H
-#define SP_SHOW_H
+#ifndef SP_WIRE_SHOW_H
+#define SP_WIRE_SHOW_H
 
 #include "statepipe.h"
 #include <stdio.h>
@@ -22,8 +22,6 @@ double sp_stats_norm(const struct sp_stats *s); /* Euclidean */
 void sp_show_string(FILE *out, const char *s, size_t n);
 /* A number JSON can hold; null for NaN and infinity. digits: significant ones. */
 void sp_show_number(FILE *out, double x, int digits);
-/* One msgpack value that the scanner has accepted, as JSON; binaries as strings of hex digits. */
-void sp_show_msgpack(FILE *out, const void *msgpack, size_t n);
 
 /* offset: of the record in its stream; n_value: how many elements of each tensor to show. */
 void sp_show_record_text(FILE *out, const struct sp_record *rec, uint64_t offset, size_t n_value);
