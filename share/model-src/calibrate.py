@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Add to the bias of every tag of a field: the price of missing one, against that of inventing one.
+"""Add to the bias of the tags that begin a field: the price of missing one, against that of inventing one.
 
     calibrate.py MODEL_DIR FIELD=X...
 
@@ -25,7 +25,8 @@ def main():
         sys.exit(f"calibrate: {path}: the bias of {name} is not f32 ({len(labels)})")
     for field, amount in (a.split("=") for a in sys.argv[2:]):
         for i, label in enumerate(labels):
-            if label.partition("-")[2] == field:
+            prefix, _, of = label.partition("-")
+            if of == field and prefix != "I":  # where a span begins; its length is sure enough
                 at = 8 + n_header + entry["data_offsets"][0] + 4 * i
                 value = struct.unpack_from("<f", data, at)[0]
                 struct.pack_into("<f", data, at, value + float(amount))
