@@ -203,6 +203,55 @@ static void share_institution(struct sp_records *r, size_t first) {
         if (!r->item[i].field[SP_INSTITUTION].there) r->item[i].field[SP_INSTITUTION] = *found;
 }
 
+/* Fields further apart, or with an empty line between them, are of two entries. */
+#define ENTRY_GAP_MAX 200
+
+/* Do record b's fields begin where a's end, in the same entry? */
+static bool is_same_entry(const char *text, const struct sp_education *a,
+                          const struct sp_education *b) {
+    uint64_t from = 0, to = UINT64_MAX;
+    for (int f = 0; f < SP_FIELD_COUNT; f++) {
+        if (a->field[f].there && a->field[f].end > from) from = a->field[f].end;
+        if (b->field[f].there && b->field[f].start < to) to = b->field[f].start;
+    }
+    if (to > from && to - from > ENTRY_GAP_MAX) return false;
+    int n_newline = 0;
+    for (uint64_t i = from; i < to && n_newline < 2; i++)
+        n_newline = text[i] == '\n' ? n_newline + 1 : strchr(" \t\r", text[i]) ? n_newline : 0;
+    return n_newline < 2;
+}
+
+/* One record that was taken for two: each has only what the other lacks. */
+static void merge_halves(struct sp_records *r, const char *text) {
+    size_t kept = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        struct sp_education *last = kept > 0 ? &r->item[kept - 1] : NULL;
+        const struct sp_education *e = &r->item[i];
+        bool halves = last && is_same_entry(text, last, e);
+        for (int f = 0; f < SP_FIELD_COUNT; f++)
+            halves = halves && !(last->field[f].there && e->field[f].there);
+        for (int f = 0; halves && f < SP_FIELD_COUNT; f++)
+            if (e->field[f].there) last->field[f] = e->field[f];
+        if (!halves) r->item[kept++] = *e;
+    }
+    r->n = kept;
+}
+
+/* Two degrees of an institution that is printed once: when the tags did not say so, the degree
+ * without one has that of the record before it in the entry, or else of the one behind it. */
+static void adopt_institutions(struct sp_records *r, const char *text) {
+    for (size_t i = 0; i < r->n; i++) {
+        struct sp_education *e = &r->item[i];
+        const struct sp_education *before = i > 0 ? e - 1 : NULL;
+        const struct sp_education *behind = i + 1 < r->n ? e + 1 : NULL;
+        if (e->field[SP_INSTITUTION].there || !e->field[SP_DEGREE].there) continue;
+        if (before && before->field[SP_INSTITUTION].there && is_same_entry(text, before, e))
+            e->field[SP_INSTITUTION] = before->field[SP_INSTITUTION];
+        else if (behind && behind->field[SP_INSTITUTION].there && is_same_entry(text, e, behind))
+            e->field[SP_INSTITUTION] = behind->field[SP_INSTITUTION];
+    }
+}
+
 static bool only_year(const struct sp_education *e) {
     return !e->field[SP_INSTITUTION].there && !e->field[SP_DEGREE].there;
 }
@@ -254,6 +303,8 @@ enum sp_code sp_records_from_tags(const struct sp_head *head, const uint32_t *ta
         out->item[out->n - 1].field[parts.field] = found;
     }
     share_institution(out, family);
+    merge_halves(out, text);
+    adopt_institutions(out, text);
     finish(out, text);
     return SP_OK;
 }

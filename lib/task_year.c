@@ -229,6 +229,13 @@ static bool is_compact_date(const struct plain *t, size_t i) {
     return year >= 1900 && year < 2100 && month >= 1 && month <= 12;
 }
 
+/* "20142018", from columns that were run together. */
+static bool is_double_year(const struct plain *t, size_t i) {
+    if (digits_at(t, i) != 8 || is_digit(before(t, i))) return false;
+    int first = number_at(t, i, 4), last = number_at(t, i + 4, 4);
+    return first >= 1900 && first <= last && last < 2100;
+}
+
 static void find_years(const struct plain *t, struct years *y) {
     size_t n_tail = 0;
     for (size_t i = 0; i < t->n; i++)
@@ -239,6 +246,10 @@ static void find_years(const struct plain *t, struct years *y) {
             i = take_year(t, i, n_tail > 1, y);
         } else if (is_compact_date(t, i)) {
             add_year(y, number_at(t, i, 4), i + n);
+            i += n;
+        } else if (is_double_year(t, i)) {
+            add_year(y, number_at(t, i, 4), i + 4);
+            add_year(y, number_at(t, i + 4, 4), i + n);
             i += n;
         } else if (at(t, i) == '\'' && digits_at(t, i + 1) == 2 && !is_letter(before(t, i)) &&
                    !is_digit(before(t, i))) {
