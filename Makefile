@@ -86,7 +86,7 @@ $(BUILD)/obj/%_avx2.o:   ISA := -mavx2 -mfma -mf16c
 $(BUILD)/obj/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
 
 # Programs find what is installed relative to themselves; these are the last resort.
-$(BUILD)/obj/lib/model_save.o: DEFINES := -DSP_DATADIR='"$(datadir)/statepipe"'
+$(BUILD)/obj/lib/model_find.o: DEFINES := -DSP_DATADIR='"$(datadir)/statepipe"'
 $(BUILD)/obj/bin/%.o: DEFINES := -DSP_LIBEXECDIR='"$(libexecdir)/statepipe"'
 
 $(BUILD)/obj/%.o: %.c | $(BUILD)/.probed

@@ -1,11 +1,15 @@
 /* config.json: reading and checking. */
 #include "model.h"
 
+#include "../kernels/kernels.h"
 #include "json.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+_Static_assert(SP_D_STATE_MAX <= SP_SCAN_STATE_MAX && SP_D_CONV_MAX <= SP_CONV_WIDTH_MAX,
+               "kernels have room for every model that is opened");
 
 /* What is being read, for messages. */
 struct config_text {

@@ -61,7 +61,9 @@ static void check_bad_configs(void) {
         const char *more, *says;
     } cases[] = {
         {"\"state_size\":0", "state_size"},
-        {"\"state_size\":257", "state_size"},
+        {"\"state_size\":257", "\"state_size\" is not a whole number from 1 to 256"},
+        {"\"conv_kernel\":17", "\"conv_kernel\" is not a whole number from 1 to 16"},
+        {"\"conv_kernel\":0", "conv_kernel"},
         {"\"conv_kernel\":\"4\"", "conv_kernel"},
         {"\"intermediate_size\":1e300", "intermediate_size"},
         {"\"expand\":NaN", "intermediate_size"},
@@ -90,6 +92,8 @@ static void check_bad_configs(void) {
         check_ok(code == SP_E_DATA && strstr(err.msg, cases[i].says), "refused: %s",
                  code ? err.msg : cases[i].more);
     }
+    check_ok(!parse(with("\"state_size\":256,\"conv_kernel\":16")),
+             "the largest state and convolution");
     check_ok(parse("{\"model_type\":\"mamba2\",\"hidden_size\":8}") == SP_E_DATA &&
                  strstr(err.msg, "'mamba2'"),
              "refused by name: %s", err.msg);
