@@ -1,8 +1,7 @@
 /* detokenize: a stream of tokens in, text out. */
-#include "../lib/io.h"
 #include "../lib/model.h"
 #include "../lib/token.h"
-#include "cli.h"
+#include "filter.h"
 
 static struct {
     const char *model;
@@ -153,46 +152,19 @@ static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record
     return SP_OK;
 }
 
-static void on_error(void *ctx, const struct sp_error *why) {
-    (void)ctx;
-    fprintf(stderr, "%s: %s\n", program.name, why->msg);
-}
-
-static enum sp_code read_stream(struct run *r, const char *path, int *status,
-                                struct sp_error *err) {
-    int fd;
-    struct sp_reader *reader = NULL;
-    struct sp_filter_result result = {0};
-    struct sp_filter filter = {.program = program.name,
-                               .in = SP_TOKENS,
-                               .out = SP_TOKENS,
-                               .ctx = r,
-                               .silent = true,
-                               .on_hello = on_hello,
-                               .on_record = on_record,
-                               .on_idle = on_idle,
-                               .on_error = on_error};
-    enum sp_code code = sp_io_open(&fd, path, err);
-    if (code) return code;
-    code = sp_reader_new(&reader, fd, path, err);
-    if (!code) code = sp_filter_run(&filter, reader, NULL, &result, err);
-    sp_reader_free(reader);
-    close(fd);
-    int ended = code ? 0 : sp_filter_exit_status(&result);
-    if (ended > *status) *status = ended;
-    return code;
-}
-
 int main(int argc, char **argv) {
     int n_operand, status;
     struct sp_error err;
     static struct run r;
     if (!cli_start(&program, argc, argv, &n_operand, &status)) return status;
-    status = 0;
-    enum sp_code code = SP_OK;
-    for (int i = 0; !code && i < (n_operand ? n_operand : 1); i++)
-        code = read_stream(&r, n_operand ? argv[i] : "-", &status, &err);
-    if (code) status = cli_fail(&program, &err);
+    struct sp_filter filter = {.in = SP_TOKENS,
+                               .out = SP_TOKENS,
+                               .ctx = &r,
+                               .silent = true,
+                               .on_hello = on_hello,
+                               .on_record = on_record,
+                               .on_idle = on_idle};
+    status = filter_main(&program, &filter, NULL, n_operand, argv, SP_OK, &err);
     if (opt.verbose)
         fprintf(stderr, "%s: %llu documents, %llu tokens\n", program.name,
                 (unsigned long long)r.n_doc, (unsigned long long)r.n_token);

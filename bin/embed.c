@@ -41,9 +41,6 @@ static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record
         code = sp_stream_model_open(&e->model, opt.model, hello, err);
     if (code) return code;
     e->c = sp_model_config(e->model);
-    if (opt.verbose)
-        fprintf(stderr, "%s: %s, %lld tokens of %lld values\n", program.name,
-                sp_model_dir(e->model), (long long)e->c->vocab_size, (long long)e->c->d_model);
     char dir[PATH_MAX];
     if (!realpath(sp_model_dir(e->model), dir) || strlen(dir) >= sizeof hello->model_dir)
         dir[0] = 0;
@@ -80,9 +77,10 @@ static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer
     return code;
 }
 
-static void on_error(void *ctx, const struct sp_error *why) {
-    (void)ctx;
-    fprintf(stderr, "%s: %s\n", program.name, why->msg);
+static void describe(void *ctx, char *out, size_t size) {
+    const struct embed *e = ctx;
+    snprintf(out, size, "%s, %lld tokens of %lld values", sp_model_dir(e->model),
+             (long long)e->c->vocab_size, (long long)e->c->d_model);
 }
 
 int main(int argc, char **argv) {
@@ -90,17 +88,11 @@ int main(int argc, char **argv) {
     int n_operand, status;
     if (!cli_start(&program, argc, argv, &n_operand, &status)) return status;
     struct embed e = {0};
-    struct sp_filter filter = {.program = program.name,
-                               .in = SP_TOKENS,
-                               .out = SP_HIDDEN,
-                               .ctx = &e,
-                               .on_hello = on_hello,
-                               .on_record = on_record,
-                               .on_error = on_error};
-    status = 0;
+    struct sp_filter filter = {
+        .in = SP_TOKENS, .out = SP_HIDDEN, .ctx = &e, .on_hello = on_hello, .on_record = on_record};
     enum sp_code code = cli_refuse_terminal(opt.force, &err);
-    if (!code) status = filter_files(&filter, n_operand, argv, &code, &err);
-    if (code) status = cli_fail(&program, &err);
+    status =
+        filter_main(&program, &filter, opt.verbose ? describe : NULL, n_operand, argv, code, &err);
     sp_model_free(e.model);
     return cli_close(&program, status);
 }

@@ -172,12 +172,6 @@ static enum sp_code on_idle(void *ctx, struct sp_writer *w, struct sp_error *err
     return sp_error_set(err, SP_E_IO, "writing standard output: %s", strerror(errno));
 }
 
-static void on_error(void *ctx, const struct sp_error *why) {
-    (void)ctx;
-    fflush(stdout);
-    fprintf(stderr, "%s: %s\n", program.name, why->msg);
-}
-
 static enum sp_code choose_format(struct extract *x, struct sp_error *err) {
     if (!opt.format) opt.format = isatty(STDOUT_FILENO) ? "table" : "jsonl";
     x->to_stream = strcmp(opt.format, "msgpack") == 0;
@@ -196,17 +190,15 @@ int main(int argc, char **argv) {
     x.doc.text_max = (size_t)opt.max_doc;
     x.doc.recall = opt.recall;
     enum sp_code code = choose_format(&x, &err);
-    struct sp_filter filter = {.program = program.name,
-                               .in = SP_SCORES,
+    struct sp_filter filter = {.in = SP_SCORES,
                                .out = SP_RECORDS,
                                .ctx = &x,
                                .on_hello = on_hello,
                                .on_record = on_record,
                                .on_drop = on_drop,
                                .on_idle = on_idle,
-                               .on_error = on_error,
                                .silent = !x.to_stream};
-    if (!code) status = filter_files(&filter, n_operand, argv, &code, &err);
+    if (!code) status = filter_files(&program, &filter, NULL, n_operand, argv, &code, &err);
     if (!code && !x.to_stream) {
         begin(&x);
         sp_records_end(stdout, x.format);

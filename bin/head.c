@@ -33,22 +33,8 @@ static const struct sp_program program = {
     .example = "tokenize cv.txt | embed | mamba-layer | head --head lm --score | inspect",
     .options = options};
 
-static enum sp_code (*scores_hello)(void *ctx, struct sp_hello *hello, struct sp_record *rec,
-                                    struct sp_error *err);
-
-/* The library's, and what runs once that is known. */
-static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record *rec,
-                             struct sp_error *err) {
-    enum sp_code code = scores_hello(ctx, hello, rec, err);
-    char what[700];
-    sp_scores_describe(ctx, what, sizeof what);
-    if (!code && what[0]) fprintf(stderr, "%s: %s\n", program.name, what);
-    return code;
-}
-
-static void on_error(void *ctx, const struct sp_error *why) {
-    (void)ctx;
-    fprintf(stderr, "%s: %s\n", program.name, why->msg);
+static void describe(void *ctx, char *out, size_t size) {
+    sp_scores_describe(ctx, out, size);
 }
 
 int main(int argc, char **argv) {
@@ -62,18 +48,13 @@ int main(int argc, char **argv) {
                                   .dtype = strcmp(opt.dtype, "bf16") == 0 ? SP_BF16 : SP_F32,
                                   .top = opt.top,
                                   .score = opt.score};
-    struct sp_filter filter = {.program = program.name, .on_error = on_error};
+    struct sp_filter filter = {0};
     struct sp_scores *scores = NULL;
-    status = 0;
     enum sp_code code = cli_refuse_terminal(opt.force, &err);
     if (!code) code = sp_scores_new(&scores, &o, &err);
-    if (!code) {
-        sp_scores_install(scores, &filter);
-        scores_hello = filter.on_hello;
-        if (opt.verbose) filter.on_hello = on_hello;
-        status = filter_files(&filter, n_operand, argv, &code, &err);
-    }
-    if (code) status = cli_fail(&program, &err);
+    if (!code) sp_scores_install(scores, &filter);
+    status =
+        filter_main(&program, &filter, opt.verbose ? describe : NULL, n_operand, argv, code, &err);
     sp_scores_free(scores);
     return cli_close(&program, status);
 }

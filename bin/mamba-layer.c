@@ -60,25 +60,8 @@ static enum sp_dtype dtype_of(const char *name) {
     return strcmp(name, "bf16") == 0 ? SP_BF16 : SP_F32;
 }
 
-/* The library's on_hello, and what runs once that is known. */
-static enum sp_code (*layers_hello)(void *ctx, struct sp_hello *hello, struct sp_record *rec,
-                                    struct sp_error *err);
-
-static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record *rec,
-                             struct sp_error *err) {
-    enum sp_code code = layers_hello(ctx, hello, rec, err);
-    char what[700];
-    sp_layers_describe(ctx, what, sizeof what);
-    if (!code && what[0]) {
-        fprintf(stderr, "%s: %s\n", program.name, what);
-        opt.verbose = 0;
-    }
-    return code;
-}
-
-static void on_error(void *ctx, const struct sp_error *why) {
-    (void)ctx;
-    fprintf(stderr, "%s: %s\n", program.name, why->msg);
+static void describe(void *ctx, char *out, size_t size) {
+    sp_layers_describe(ctx, out, size);
 }
 
 int main(int argc, char **argv) {
@@ -92,20 +75,15 @@ int main(int argc, char **argv) {
                                   .wire = dtype_of(opt.wire),
                                   .load_state = opt.load_state,
                                   .dump_state = opt.dump_state};
-    struct sp_filter filter = {.program = program.name, .on_error = on_error};
+    struct sp_filter filter = {0};
     struct sp_layers *layers = NULL;
-    status = 0;
     filter.silent = opt.dump_state && !opt.force && isatty(STDOUT_FILENO);
     enum sp_code code = parse_layers(&o, &err);
     if (!code && !filter.silent) code = cli_refuse_terminal(opt.force, &err);
     if (!code) code = sp_layers_new(&layers, &o, &err);
-    if (!code) {
-        sp_layers_install(layers, &filter);
-        layers_hello = filter.on_hello;
-        if (opt.verbose) filter.on_hello = on_hello;
-        status = filter_files(&filter, n_operand, argv, &code, &err);
-    }
-    if (code) status = cli_fail(&program, &err);
+    if (!code) sp_layers_install(layers, &filter);
+    status =
+        filter_main(&program, &filter, opt.verbose ? describe : NULL, n_operand, argv, code, &err);
     sp_layers_free(layers);
     return cli_close(&program, status);
 }

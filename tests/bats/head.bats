@@ -105,6 +105,8 @@ END
     run -0 pipe "cmp <(head -j 1 hidden) <(head -j 3 hidden)"
     run -0 --separate-stderr pipe "head -v hidden >/dev/null"
     [[ "$stderr" == "head: $STATEPIPE_MODEL, head 'tag', products in f32; cpu: kernels "* ]]
+    run -0 --separate-stderr pipe "cat hidden hidden | head -v >/dev/null"
+    [ "${#stderr_lines[@]}" -eq 1 ]
 }
 
 @test "layers that are missing, no input, no stream, another content or model" {
