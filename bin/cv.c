@@ -13,6 +13,8 @@
 static struct {
     const char *format, *model, *head, *dtype;
     bool header;
+    int verbose;
+    double min_p;
     int64_t jobs;
 } opt;
 
@@ -21,12 +23,16 @@ static const struct sp_option options[] = {
      "output format (jsonl; at a terminal: table)", &opt.format, 0, 0},
     {SP_OPT_FLAG, 'H', "header", NULL, "begin with a line of column names (tsv, csv)", &opt.header,
      0, 0},
+    {SP_OPT_DOUBLE, 0, "min-p", "P", "leave out fields with a probability below P (0)", &opt.min_p,
+     0, 1},
     {SP_OPT_STRING, 'm', "model", "DIR", "model directory ($STATEPIPE_MODEL, else the shipped one)",
      &opt.model, 0, 0},
     {SP_OPT_STRING, 0, "head", "NAME", "head of the model (its default)", &opt.head, 0, 0},
     {SP_OPT_CHOICE, 0, "dtype", "f32|bf16", "precision of the layers' products (f32)", &opt.dtype,
      0, 0},
     {SP_OPT_INT, 'j', "jobs", "N", "threads (all CPUs)", &opt.jobs, 1, 1024},
+    {SP_OPT_COUNT, 'v', "verbose", NULL, "say what runs: model, layers, kernels, threads",
+     &opt.verbose, 0, 0},
     {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
 
 static const struct sp_program program = {
@@ -59,6 +65,13 @@ static enum sp_code make_valid(char **text, size_t *n, const char *name, struct 
     return SP_OK;
 }
 
+/* Nothing but white space and the form feeds that pdftotext puts between pages. */
+static bool is_blank(const char *text, size_t n) {
+    size_t at = 0;
+    while (at < n && strchr(" \t\r\n\f", text[at]) && text[at]) at++;
+    return at == n;
+}
+
 /* The text of a PDF: pdftotext reads it at its standard input, so that no file name is taken for an
  * option, and writes into a file without a name. */
 static enum sp_code read_pdf(int fd, char **text, size_t *n, const char *name,
@@ -86,6 +99,11 @@ static enum sp_code read_pdf(int fd, char **text, size_t *n, const char *name,
     snprintf(path, sizeof path, "/proc/self/fd/%d", fileno(out));
     if (!code) code = sp_io_slurp(text, n, path, DOC_BYTES_MAX, err);
     fclose(out);
+    if (!code && is_blank(*text, *n)) {
+        free(*text);
+        *text = NULL;
+        code = sp_error_set(err, SP_E_DATA, "%s: no text in it; a scan? run ocrmypdf first", name);
+    }
     return code;
 }
 
@@ -169,11 +187,12 @@ static enum sp_code write_document(FILE *out, const char *file, struct sp_error 
 /* The options that were given, for the programs they belong to: "$1" and so on keep their quoting.
  */
 static pid_t start_pipeline(int input, struct sp_error *err) {
-    static const char script[] =
-        "tokenize ${1:+-m \"$1\"} --jsonl - | embed ${1:+-m \"$1\"} |"
-        " mamba-layer ${1:+-m \"$1\"} ${2:+--dtype \"$2\"} |"
-        " head ${1:+-m \"$1\"} ${3:+--head \"$3\"} | extract ${4:+-o \"$4\"} ${5:+-H}";
-    char dir[PATH_MAX];
+    static const char script[] = "tokenize ${1:+-m \"$1\"} --jsonl - | embed ${1:+-m \"$1\"} |"
+                                 " mamba-layer ${1:+-m \"$1\"} ${2:+--dtype \"$2\"} ${6:+-v} |"
+                                 " head ${1:+-m \"$1\"} ${3:+--head \"$3\"} |"
+                                 " extract ${4:+-o \"$4\"} ${5:+-H} ${7:+--min-p \"$7\"}";
+    char dir[PATH_MAX], min_p[32] = "";
+    if (opt.min_p > 0) snprintf(min_p, sizeof min_p, "%.17g", opt.min_p);
     if (run_exec_path(dir, err) || run_environment(dir, script, opt.jobs, err)) return -1;
     pid_t child = fork();
     if (child < 0) sp_error_set(err, SP_E_DEVICE, "cannot start bash: %s", strerror(errno));
@@ -181,7 +200,7 @@ static pid_t start_pipeline(int input, struct sp_error *err) {
     dup2(input, STDIN_FILENO);
     execlp("bash", "bash", "-o", "pipefail", "-c", script, "cv", opt.model ? opt.model : "",
            opt.dtype ? opt.dtype : "", opt.head ? opt.head : "", opt.format ? opt.format : "",
-           opt.header ? "1" : "", (char *)NULL);
+           opt.header ? "1" : "", opt.verbose ? "1" : "", min_p, (char *)NULL);
     fprintf(stderr, "%s: cannot run bash: %s\n", program.name, strerror(errno));
     _exit(69);
 }

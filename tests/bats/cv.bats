@@ -58,6 +58,25 @@ END
     [ "$stderr" = "cv: names of CVs are missing (- is standard input)" ]
 }
 
+@test "--min-p reaches extract, and -v mamba-layer" {
+    run -0 --separate-stderr "$cv" -v --min-p 0.5 a.txt
+    [[ $stderr == mamba-layer:* ]]
+    [ "$output" = "$(pipe 'tokenize a.txt | embed | mamba-layer | head | extract --min-p 0.5')" ]
+    [ "$("$cv" --min-p 1 a.txt)" != "$("$cv" a.txt)" ]
+    run -2 --separate-stderr "$cv" --min-p 1.5 a.txt
+    [ "$stderr" = "cv: --min-p: '1.5' is not a number from 0 to 1" ]
+}
+
+@test "a PDF without text is a failed document, and what to do about it is said" {
+    make_pdf '' >blank.pdf
+    run -65 --separate-stderr "$cv" blank.pdf
+    [ -z "$output" ]
+    [ "$stderr" = "cv: blank.pdf: no text in it; a scan? run ocrmypdf first" ]
+    run -1 --separate-stderr "$cv" a.txt blank.pdf b.txt
+    [ "${#lines[@]}" = 2 ]
+    [ "$stderr" = "cv: blank.pdf: no text in it; a scan? run ocrmypdf first" ]
+}
+
 @test "a PDF is read by what is in it, not by its name" {
     make_pdf 'ETH Zurich, M.Sc. 2015' >p.pdf
     cp p.pdf p.txt
