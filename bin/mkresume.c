@@ -24,7 +24,6 @@ static const struct sp_option options[] = {
 
 static const struct sp_program program = {
     .name = "mkresume",
-    .operands = "",
     .summary = "Write synthetic CVs with labelled institutions, degrees and years.",
     .detail = "Output: {\"id\", \"text\", \"spans\": [[start, end, label, [record...]]], "
               "\"education\", \"lang\", \"layout\"},\n"

@@ -30,6 +30,7 @@ static const struct sp_program program = {
               "diff    relative difference of each layer; exit 0 equal, 1 different\n"
               "verify  checksums, shapes, NaNs and (-m) the model; exit 65 when one is bad",
     .example = "state info cv.state; state diff whole.state joined.state",
+    .status_1 = "states differ",
     .options = options};
 
 /* ---- info ---------------------------------------------------------------------------------- */

@@ -167,7 +167,7 @@ void sp_option_help(const struct sp_program *p, FILE *out) {
     if (p->detail) fprintf(out, "\n%s\n", p->detail);
     if (p->example) fprintf(out, "\nExample:\n  %s\n", p->example);
     fprintf(out,
-            "\nExit status: 0 ok, 1 some documents failed, 2 usage, 65 bad data, 66 no input,\n"
+            "\nExit status: 0 ok, 1 %s, 2 usage, 65 bad data, 66 no input,\n"
             "69 device not available, 70 a bug, 74 I/O. More: man statepipe-%s\n",
-            p->name);
+            p->status_1 ? p->status_1 : "some documents failed", p->name);
 }

@@ -35,10 +35,11 @@ struct sp_option {
 
 struct sp_program {
     const char *name;
-    const char *operands;            /* "[FILE...]" */
+    const char *operands;            /* "[FILE...]"; NULL for none */
     const char *summary;             /* one line: what it does */
     const char *detail;              /* a few lines below the options, or NULL */
     const char *example;             /* one or more shell lines */
+    const char *status_1;            /* what exit status 1 says; NULL: "some documents failed" */
     const struct sp_option *options; /* ended by SP_OPT_END; help and version are implied */
 };
 

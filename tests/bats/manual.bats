@@ -25,6 +25,7 @@ options_of() {
     local p out
     for p in $(programs); do
         out=$("$STATEPIPE_BUILD/bin/$p" --help 2>/dev/null)
+        ! grep -n " $" <<<"$out" || return 1
         echo "$p: $(wc -l <<<"$out") lines, longest $(wc -L <<<"$out")"
         [ "$(wc -l <<<"$out")" -le 40 ]
         [ "$(wc -L <<<"$out")" -le 100 ]

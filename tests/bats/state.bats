@@ -120,6 +120,7 @@ print(\"fine\")'"
         grep -q -- "-${o#--}\b" "$TREE/man/state.1"
     done
     [ "$(pipe "state --help" | wc -l)" -le 24 ]
+    [[ $(pipe "state --help") == *"Exit status: 0 ok, 1 states differ, 2 usage"* ]]
 }
 
 @test "a state is dumped into a pipe or a device, which stays what it is" {
