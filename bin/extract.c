@@ -18,7 +18,7 @@ static const struct sp_option options[] = {
      0, 0},
     {SP_OPT_DOUBLE, 0, "min-p", "P", "leave out fields with a probability below P (0)", &opt.min_p,
      0, 1},
-    {SP_OPT_DOUBLE, 0, "recall", "NATS", "favour fields over none by so much a token (1.5)",
+    {SP_OPT_DOUBLE, 0, "recall", "NATS", "favour fields over none by so much a token (0.75)",
      &opt.recall, -100, 100},
     {SP_OPT_INT, 0, "max-doc", "BYTES", "longest text of a document (67108864)", &opt.max_doc, 1,
      1e15},

@@ -227,18 +227,16 @@ static enum sp_code reserve_tags(struct sp_gather *g, size_t n, struct sp_error 
 }
 
 /* Tokens of a span are right together or not at all, but each has its doubt counted: a sequence of
- * likeliest tags leaves out spans that are likelier there than not. The years suffer most, being
- * the longest of short tokens. Tags of other fields count as none. */
+ * likeliest tags leaves out spans that are likelier there than not. Tags of other fields count as
+ * none. */
 static void favour_fields(const struct sp_head *head, double recall, float *bonus) {
-    static const double share[SP_FIELD_COUNT] = {
-        [SP_INSTITUTION] = 1, [SP_DEGREE] = 1, [SP_YEAR] = 2};
     for (uint32_t i = 0; i < head->n_label; i++) {
         const char *label = head->label[i];
         bonus[i] = 0;
         for (int f = 0; f < SP_FIELD_COUNT; f++)
             if (label[0] && label[1] == '-' &&
                 strcmp(label + 2, sp_field_name((enum sp_field)f)) == 0)
-                bonus[i] = (float)(recall * share[f]);
+                bonus[i] = (float)recall;
     }
 }
 

@@ -90,9 +90,6 @@ END
     [[ "$output" == $'BSc\t0.99'* ]]
     run -0 pipe "'$scores' 'word {N-degree:BSc}' | extract --recall -10 -o tsv"
     [ -z "$output" ]
-    # A year's tags have twice as much.
-    run -0 pipe "'$scores' '{N-degree:BSc} {B-year:2014}' | extract --recall -5 -o tsv | cut -f 3,4"
-    [ "$output" = $'BSc\t' ]
     run -2 pipe "extract --recall x"
 }
 
