@@ -13,8 +13,8 @@ FOLDER, BENCH, MODEL = sys.argv[1:]
 PIPE = [["tokenize"], ["embed"], ["mamba-layer", "--dtype", "bf16"], ["head"], ["extract"]]
 
 
-def run(commands, data, pause=0):
-    """Runs a pipe over bytes, then waits before it closes it. Seconds, and rusage by program."""
+def run(commands, data):
+    """Runs a pipe over bytes. Seconds, and rusage by program."""
     start = time.time()
     children, fd = [], subprocess.PIPE
     for i, c in enumerate(commands):
@@ -28,7 +28,6 @@ def run(commands, data, pause=0):
     if pid == 0:
         children[0].stdin.write(data)
         children[0].stdin.flush()
-        time.sleep(pause)
         os._exit(0)
     children[0].stdin.close()
     usage = [os.wait4(p.pid, 0)[2] for p in children]
@@ -55,15 +54,37 @@ def flat():
               "mamba-layer: %s" % (a, b, 1000 * (times[b] - times[a]) / (b - a), memory[b]))
 
 
+def ticks_used(process):
+    """User and system time so far, of all threads, in clock ticks."""
+    with open("/proc/%d/stat" % process.pid) as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
 def idle():
     with open(FOLDER + "/tokens", "rb") as f:
         tokens = f.read()
     data = tokens[:tokens.rindex(b"\x93\xa6DOCEND")]  # the document goes on, but nothing comes
-    used = []
-    for pause in (0, 3):
-        _, usage = run(PIPE[1:], data, pause)
-        used.append(sum(map(cpu, usage)))
-    print("idle pipe: %+.3f s of CPU time for 3 s of waiting" % (used[1] - used[0]))
+    small = dict(os.environ, STATEPIPE_MODEL="tests/golden/tiny")  # nothing to load for long
+    children, fd = [], subprocess.PIPE
+    for c in PIPE[1:]:
+        out = subprocess.DEVNULL if c == PIPE[-1] else subprocess.PIPE
+        p = subprocess.Popen(c, stdin=fd, stdout=out, stderr=subprocess.DEVNULL, env=small)
+        children.append(p)
+        fd = p.stdout
+    children[0].stdin.write(data)
+    children[0].stdin.flush()
+    ticks = settled = -1
+    while ticks != settled:  # what has come is computed first
+        settled = ticks
+        time.sleep(1)
+        ticks = sum(map(ticks_used, children))
+    time.sleep(5)
+    used = (sum(map(ticks_used, children)) - ticks) / os.sysconf("SC_CLK_TCK")
+    print("idle pipe: %.2f s of CPU time in 5 s of waiting for input" % used)
+    for p in children:
+        p.kill()
+        p.wait()
 
 
 def cost():
