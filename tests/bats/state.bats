@@ -22,7 +22,6 @@ setup() {
 }
 
 @test "info --jsonl: one object per file" {
-    command -v python3 >/dev/null || skip "no python3"
     run -0 pipe "state info --jsonl a.state a.state | python3 -c '
 import json, sys
 a, b = [json.loads(line) for line in sys.stdin]

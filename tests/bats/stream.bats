@@ -32,7 +32,6 @@ reader() {
 }
 
 @test "the man page's reader reads the example" {
-    command -v python3 >/dev/null || skip "no python3"
     example | reader >"$BATS_TEST_TMPDIR/out"
     diff - "$BATS_TEST_TMPDIR/out" <<'END'
 statepipe {'version': [1, 0], 'content': 'tokens', 'program': 'tokenize', 'model_dir': '', 'model': b'\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00', 'tokenizer': b'\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00', 'next_layer': 0, 'n_layer': 0} {}
@@ -45,7 +44,6 @@ END
 }
 
 @test "the man page's reader sees the records that inspect sees" {
-    command -v python3 >/dev/null || skip "no python3"
     for file in "$seeds"/{empty,one,three}; do
         reader <"$file" | cut -d' ' -f1 >"$BATS_TEST_TMPDIR/reader"
         pipe "inspect --json '$file'" | sed 's/.*"kind":"\([^"]*\)".*/\1/' \
@@ -98,7 +96,6 @@ END
 model=$BATS_TEST_DIRNAME/../golden/tiny
 
 @test "the man page's reader reads what each program of the pipe writes" {
-    command -v python3 >/dev/null || skip "no python3"
     export STATEPIPE_MODEL=$model
     printf 'Hi' >"$BATS_TEST_TMPDIR/a.txt"
     for line in "tokenize a.txt" "tokenize a.txt | embed" "tokenize a.txt | embed | mamba-layer" \
