@@ -53,6 +53,14 @@ int sp_kernels_paths(const char *names[4]) {
     return n;
 }
 
+int sp_kernels_env_ok(const char **value) {
+    *value = getenv("STATEPIPE_CPU");
+    if (!*value || !**value) return 1;
+    for (int i = 0; i < N_PATH && paths[i].has(); i++)
+        if (strcmp(paths[i].name, *value) == 0) return 1;
+    return 0;
+}
+
 int sp_kernels_get(struct sp_kernels *k, const char *name) {
     install(k, name);
     return strcmp(k->name, name) == 0;

@@ -171,16 +171,22 @@ struct sp_kernels {
 
     void (*adamw)(const struct sp_adamw *a, int64_t i0, int64_t i1);
     /* Element-wise helpers over runs of n floats. */
-    void (*vexp)(float *y, const float *x, int64_t n); /* error bound: see vexp in each path */
+    /* e^x below 1 ULP (of the smallest denormal where the result is denormal), 0 and infinity where
+     * e^x rounds to them. `make check` looks at every 2039th float, kernel_vector --exhaustive at
+     * all of them. */
+    void (*vexp)(float *y, const float *x, int64_t n);
     void (*to_bf16)(uint16_t *y, const float *x, int64_t n); /* round to nearest even */
     double (*sum_squares)(const float *x, int64_t n);
 };
 
 /* Fills *k with the fastest path that this CPU has, or that $STATEPIPE_CPU (ref, avx2, avx512)
- * allows: a mask, not a promise. Thread-safe. */
+ * allows: a mask, not a promise (sp_kernels_env_ok; the CPU backend refuses another value).
+ * Thread-safe. */
 void sp_kernels_init(struct sp_kernels *k);
 /* The paths this machine can run, slowest first; n is their number. For tests and doctor. */
 int sp_kernels_paths(const char *names[4]);
+/* 0 when $STATEPIPE_CPU is set to what is no path of this CPU's: *value is what it says. */
+int sp_kernels_env_ok(const char **value);
 /* A given path; 0 when the CPU does not have it. */
 int sp_kernels_get(struct sp_kernels *k, const char *name);
 

@@ -316,8 +316,26 @@ static void cpu_free(struct sp_backend *be) {
     free(cpu);
 }
 
+/* A path that is misspelt, or that this CPU lacks, must not pass for one that was measured. */
+static enum sp_code check_variable(struct sp_error *err) {
+    const char *value, *names[4];
+    char list[64] = "";
+    if (sp_kernels_env_ok(&value)) return SP_OK;
+    int n = sp_kernels_paths(names);
+    for (int i = 0; i < n; i++) {
+        size_t at = strlen(list);
+        snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", names[i]);
+    }
+    return sp_error_set(err, SP_E_USAGE,
+                        "$STATEPIPE_CPU is '%.40s', which is none of ref, avx2, avx512 that this "
+                        "CPU has (%s): unset it or choose one of these",
+                        value, list);
+}
+
 enum sp_code sp_backend_cpu_new(struct sp_backend **be, int n_thread, struct sp_error *err) {
     *be = NULL;
+    enum sp_code known = check_variable(err);
+    if (known) return known;
     struct sp_cpu *cpu = calloc(1, sizeof *cpu);
     if (!cpu) return no_memory(err, sizeof *cpu);
     sp_kernels_init(&cpu->k);

@@ -30,6 +30,16 @@ setup() { doctor="$STATEPIPE_BUILD/bin/doctor -m $TREE/tests/golden/tiny"; }
     grep -q '^bash  *not there' <<<"$output"
 }
 
+@test "a path in STATEPIPE_CPU that is none is refused, by the filters too" {
+    STATEPIPE_CPU=foo run -69 $doctor
+    grep -q "STATEPIPE_CPU is 'foo', which is none of ref, avx2, avx512 that this CPU has (ref" <<<"$output"
+    cd "$BATS_TEST_TMPDIR"
+    "$BATS_TEST_DIRNAME/stream.py" tokens 4 >tokens
+    pipe "embed -m '$TREE/tests/golden/tiny' tokens >hidden"
+    STATEPIPE_CPU=foo run -2 --separate-stderr pipe "mamba-layer -m '$TREE/tests/golden/tiny' hidden >/dev/null"
+    [[ $stderr == "mamba-layer: \$STATEPIPE_CPU is 'foo', which is none of "* ]]
+}
+
 @test "no model, or one without a tokenizer: 66, and the rest is reported all the same" {
     run -66 "$STATEPIPE_BUILD/bin/doctor" -m /nonexistent
     grep -q '^model  *no model directory /nonexistent' <<<"$output"
