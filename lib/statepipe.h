@@ -287,6 +287,7 @@ int sp_filter_exit_status(const struct sp_filter_result *result);
 /* ---- tokenizers (token_*.c) ---------------------------------------------------------------------
  */
 
+/* Serves one caller at a time: encoding keeps its working memory in it. Threads open one each. */
 struct sp_tokenizer;
 
 /* From a model directory, a tokenizer.json, a bare vocab.txt (WordPiece, BERT uncased), or "bytes".
