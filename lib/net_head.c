@@ -76,15 +76,24 @@ static const struct sp_head *find_head(const struct sp_config *c, const char *na
     return NULL;
 }
 
+static enum sp_code no_head(const struct sp_model *m, const char *name, struct sp_error *err) {
+    const struct sp_config *c = sp_model_config(m);
+    char list[SP_HEADS_MAX * (SP_NAME_MAX + 2)] = "";
+    for (uint32_t i = 0; i < c->n_head; i++) {
+        size_t n = strlen(list);
+        snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", c->head[i].name);
+    }
+    return sp_error_set(err, SP_E_USAGE, "%.150s has no head '%.40s'; it has: %s", sp_model_dir(m),
+                        name, list);
+}
+
 enum sp_code sp_head_net_new(struct sp_head_net **out, const struct sp_model *m,
                              struct sp_backend *be, const char *name, enum sp_dtype dtype,
                              struct sp_error *err) {
     *out = NULL;
     const struct sp_config *c = sp_model_config(m);
     const struct sp_head *head = find_head(c, name ? name : c->default_head);
-    if (!head)
-        return sp_error_set(err, SP_E_USAGE, "%.300s has no head '%.60s' (its default: %s)",
-                            sp_model_dir(m), name ? name : c->default_head, c->default_head);
+    if (!head) return no_head(m, name ? name : c->default_head, err);
     struct sp_head_net *h = calloc(1, sizeof *h);
     if (!h) return sp_error_set(err, SP_E_DEVICE, "out of memory for a head");
     h->be = be;

@@ -141,7 +141,8 @@ static enum sp_code start(struct sp_layers *l, const struct sp_hello *hello, str
     if (!l->o.load_state) return SP_OK;
     struct sp_state *s;
     code = sp_state_read(&s, l->o.load_state, err);
-    if (!code) code = use_state(l, s, err);
+    if (code) return code; /* the file is named already */
+    code = use_state(l, s, err);
     return code ? sp_error_prefix(err, "%s", l->o.load_state) : SP_OK;
 }
 

@@ -62,10 +62,13 @@ void sp_scores_free(struct sp_scores *s) {
 static enum sp_code check_options(const struct sp_scores *s, struct sp_error *err) {
     const struct sp_head *head = sp_head_net_head(s->net);
     int64_t n = sp_head_net_outputs(s->net);
+    const struct sp_head *lm = NULL;
+    for (uint32_t i = 0; i < s->c->n_head && !lm; i++)
+        if (s->c->head[i].type == SP_HEAD_LM) lm = &s->c->head[i];
     if (head->type != SP_HEAD_LM && (s->o.top || s->o.score))
-        return sp_error_set(err, SP_E_USAGE,
-                            "head '%s' is no language model: --top and --score need --head lm",
-                            head->name);
+        return sp_error_set(
+            err, SP_E_USAGE, "head '%s' is no language model, which --top and --score need: %s%s",
+            head->name, lm ? "choose --head " : "the model has none", lm ? lm->name : "");
     if (s->o.top > n)
         return sp_error_set(err, SP_E_USAGE, "--top %lld: the model has %lld tokens",
                             (long long)s->o.top, (long long)n);

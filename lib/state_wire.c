@@ -397,6 +397,7 @@ enum sp_code sp_state_read(struct sp_state **s, const char *path, struct sp_erro
     const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
     code = sp_reader_new(&r, fd, name, err);
     if (!code) {
+        sp_reader_expect(r, SP_READ_STATE);
         code = sp_state_receive(s, r, err);
         if (code && !strstr(err->msg, name)) sp_error_prefix(err, "%s", name);
     }

@@ -73,10 +73,11 @@ static enum sp_code fail(struct sp_token_input *in, struct where at, struct sp_e
 static void report_invalid(struct sp_token_input *in, struct where at) {
     uint64_t first, n = sp_token_stream_invalid(in->stream, &first);
     if (n == 0) return;
-    char message[ID_BYTES_MAX + 128], line[40] = "";
+    char message[ID_BYTES_MAX + 256], line[40] = "";
     if (at.line) snprintf(line, sizeof line, ": line %" PRIu64, at.line);
     snprintf(message, sizeof message,
-             "%s%s: invalid UTF-8 at byte %" PRIu64 ", replaced (%" PRIu64 " time%s in all)",
+             "%s%s: invalid UTF-8 at byte %" PRIu64 ", replaced (%" PRIu64
+             " time%s in all); of another encoding? iconv -f latin1 -t utf-8 (UTF-16: -f utf-16)",
              at.file, line, first, n, n == 1 ? "" : "s");
     in->report(in->ctx, message);
 }

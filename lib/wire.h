@@ -99,4 +99,9 @@ enum sp_code sp_wire_check_seal(const struct sp_record *rec, struct sp_error *er
  * non-blocking because another program that has it made it so (ssh does): then waits for it. */
 bool sp_wire_again(int fd, short events);
 
+/* What a reader's input should be, for the advice when it is something else (a stream, unless said
+ * otherwise). */
+enum sp_reader_use { SP_READ_STREAM, SP_READ_STATE };
+void sp_reader_expect(struct sp_reader *r, enum sp_reader_use use);
+
 #endif

@@ -19,6 +19,7 @@ struct sp_reader {
     int fd;
     bool eof;
     enum place place;
+    enum sp_reader_use use;
     uint64_t offset; /* of buf[pos] in the input */
     size_t pos, len; /* buf[pos .. len) is not consumed yet */
     char name[256];
@@ -31,6 +32,7 @@ enum sp_code sp_reader_new(struct sp_reader **out, int fd, const char *name, str
     r->fd = fd;
     r->eof = false;
     r->place = BETWEEN_SEGMENTS;
+    r->use = SP_READ_STREAM;
     r->offset = 0;
     r->pos = r->len = 0;
     size_t n = strlen(name);
@@ -43,6 +45,10 @@ enum sp_code sp_reader_new(struct sp_reader **out, int fd, const char *name, str
 
 void sp_reader_free(struct sp_reader *r) {
     free(r);
+}
+
+void sp_reader_expect(struct sp_reader *r, enum sp_reader_use use) {
+    r->use = use;
 }
 
 uint64_t sp_reader_offset(const struct sp_reader *r) {
@@ -100,34 +106,51 @@ static enum sp_code need(struct sp_reader *r, size_t n, const char *where, struc
     return SP_OK;
 }
 
-/* What a person may have piped in by mistake, by its first bytes. */
-static const char *guess_foreign(const uint8_t *p, size_t n) {
-    static const struct {
-        const char *bytes, *what;
-    } known[] = {
-        {"\x1f\x8b", "gzip data: decompress it first"},
-        {"\x28\xb5\x2f\xfd", "zstd data: decompress it first"},
+/* What a person may have given by mistake: what it is by its first bytes, and what makes a stream
+ * of it. */
+struct foreign {
+    const char *bytes, *what, *remedy;
+};
+
+static struct foreign guess_foreign(const uint8_t *p, size_t n) {
+    static const struct foreign known[] = {
+        {"\x1f\x8b", "gzip data", "decompress it first"},
+        {"\x28\xb5\x2f\xfd", "zstd data", "decompress it first"},
         {"\xfd"
          "7zXZ",
-         "xz data: decompress it first"},
-        {"PK\x03\x04", "a zip archive"},
-        {"%PDF", "a PDF: run pdftotext first, then `tokenize`"},
+         "xz data", "decompress it first"},
+        {"PK\x03\x04", "a zip archive", NULL},
+        {"%PDF", "a PDF", "run pdftotext first, then `tokenize`"},
         {"\x7f"
          "ELF",
-         "a program"},
-        {"\xff\xfe", "UTF-16 text: convert it to UTF-8 and run `tokenize`"},
+         "a program", NULL},
+        {"\xff\xfe", "UTF-16 text", "convert it with iconv -f utf-16 -t utf-8, then `tokenize`"},
+        {"\xfe\xff", "UTF-16 text", "convert it with iconv -f utf-16 -t utf-8, then `tokenize`"},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         size_t m = strlen(known[i].bytes);
-        if (n >= m && memcmp(p, known[i].bytes, m) == 0) return known[i].what;
+        if (n >= m && memcmp(p, known[i].bytes, m) == 0) return known[i];
     }
     size_t text = 0;
     while (text < n && (p[text] >= 0x20 || (p[text] >= 9 && p[text] <= 13)) && p[text] != 0x7f)
         text++;
-    if (text == n && p[0] < 0x80) return "text: run `tokenize` first";
+    if (text == n && p[0] < 0x80) return (struct foreign){NULL, "text", "run `tokenize` first"};
     if ((p[0] >= 0x80 && p[0] < 0xa0) || (p[0] >= 0xdc && p[0] <= 0xdf))
-        return "msgpack, but not of statepipe";
-    return "binary data of another kind";
+        return (struct foreign){NULL, "msgpack, but not of statepipe", NULL};
+    return (struct foreign){NULL, "binary data of another kind", NULL};
+}
+
+static enum sp_code refuse_foreign(const struct sp_reader *r, const uint8_t *p, size_t n,
+                                   struct sp_error *err) {
+    struct foreign f = guess_foreign(p, n);
+    if (r->use == SP_READ_STATE)
+        return sp_error_set(err, SP_E_DATA,
+                            "%s is not a state: it looks like %s; `mamba-layer --dump-state` "
+                            "writes states",
+                            r->name, f.what);
+    return sp_error_set(err, SP_E_DATA, "%s is not a statepipe stream%s: it looks like %s%s%s",
+                        r->name, r->offset ? " any more after its END" : "", f.what,
+                        f.remedy ? ": " : "", f.remedy ? f.remedy : "");
 }
 
 /* At the start of a segment. *end: the input ended here, as it may after an END. */
@@ -136,10 +159,7 @@ static enum sp_code expect_magic(struct sp_reader *r, bool *end, struct sp_error
     for (;;) {
         size_t n = buffered(r), m = n < SP_WIRE_MAGIC_BYTES ? n : SP_WIRE_MAGIC_BYTES, got;
         const uint8_t *p = r->buf + r->pos;
-        if (memcmp(p, SP_WIRE_MAGIC, m) != 0)
-            return sp_error_set(err, SP_E_DATA, "%s is not a statepipe stream%s: it looks like %s",
-                                r->name, r->offset ? " any more after its END" : "",
-                                guess_foreign(p, n < 64 ? n : 64));
+        if (memcmp(p, SP_WIRE_MAGIC, m) != 0) return refuse_foreign(r, p, n < 64 ? n : 64, err);
         if (m == SP_WIRE_MAGIC_BYTES) return SP_OK;
         if (r->eof && n > 0) return died(r, "record", err);
         if (r->eof) break;

@@ -154,6 +154,7 @@ fails() { # STATUS 'PIPELINE' 'MESSAGE': the status and the whole message
     run -66 --separate-stderr pipe 'mamba-layer --load-state "$W/nowhere" "$W/embedded" >/dev/null'
     [[ $stderr == *"$W/nowhere"* ]]
     run -65 --separate-stderr pipe 'mamba-layer --load-state "$W/cv.txt" "$W/embedded" >/dev/null'
+    [ "$stderr" = "mamba-layer: $W/cv.txt is not a state: it looks like text; \`mamba-layer --dump-state\` writes states" ]
     run -0 damage "flips '$W/state' 40 state verify @"
     echo "$output"
     [ "$output" = "65 40" ]
@@ -206,7 +207,7 @@ fails() { # STATUS 'PIPELINE' 'MESSAGE': the status and the whole message
     # bytes are bytes to a byte vocabulary; a vocabulary of words has to know characters
     printf '%s\n' '[PAD]' '[UNK]' '[CLS]' '[SEP]' '[MASK]' bern 1999 >"$W/vocab.txt"
     run -0 --separate-stderr pipe 'tokenize -m "$W/vocab.txt" "$W/bad.txt" >/dev/null'
-    [ "$stderr" = "tokenize: $W/bad.txt: invalid UTF-8 at byte 9, replaced (3 times in all)" ]
+    [ "$stderr" = "tokenize: $W/bad.txt: invalid UTF-8 at byte 9, replaced (3 times in all); of another encoding? iconv -f latin1 -t utf-8 (UTF-16: -f utf-16)" ]
     run -1 --separate-stderr pipe 'tokenize --invalid refuse -m "$W/vocab.txt" "$W/bad.txt" >/dev/null'
     [ "$stderr" = "tokenize: $W/bad.txt: invalid UTF-8 at byte 9 (--invalid replace goes on)" ]
 }

@@ -91,9 +91,9 @@ END
 
 @test "usage: heads and options that the model does not have" {
     run -2 --separate-stderr pipe "head --head nose hidden >/dev/null"
-    [[ "$stderr" == "head: $STATEPIPE_MODEL has no head 'nose' (its default: tag)" ]]
+    [[ "$stderr" == "head: $STATEPIPE_MODEL has no head 'nose'; it has: lm, tag" ]]
     run -2 --separate-stderr pipe "head --top 3 hidden >/dev/null"
-    [[ "$stderr" == *"--top and --score need --head lm"* ]]
+    [[ "$stderr" == *"--top and --score need: choose --head lm" ]]
     run -2 --separate-stderr pipe "head --head lm --top 500 hidden >/dev/null"
     run -2 --separate-stderr pipe "head --head lm --top 0 hidden >/dev/null"
 }

@@ -186,7 +186,7 @@ END
 @test "invalid UTF-8 is replaced, reported once with its place, and spans are the source's" {
     printf 'ab\xff\xe4\xb8 c' >text
     run -0 --separate-stderr pipe "tokenize -m '$golden/bpe.json' text >out"
-    [ "$stderr" = "tokenize: text: invalid UTF-8 at byte 2, replaced (2 times in all)" ]
+    [ "$stderr" = "tokenize: text: invalid UTF-8 at byte 2, replaced (2 times in all); of another encoding? iconv -f latin1 -t utf-8 (UTF-16: -f utf-16)" ]
     "$stream" records <out | grep -q "TEXT.*u8\[7\]"
     "$stream" rows span <out | tail -n 1 | grep -q 0600000000000000'.*'0700000000000000
     run -1 --separate-stderr pipe "tokenize --invalid refuse -m '$golden/bpe.json' text >out"
