@@ -16,6 +16,10 @@
 
 enum { BATCH = 2048, DECODE_STEPS = 24, PIECES = 64 };
 
+/* What is asked for, in wall time: the layers' time beside that of their products and scan, and the
+ * part of the read bandwidth that decoding uses. */
+static const double prefill_limit = 1.33, decode_limit_f32 = 0.85, decode_limit_bf16 = 0.75;
+
 static struct sp_error err;
 
 static clockid_t clock_used = CLOCK_MONOTONIC;
@@ -178,14 +182,14 @@ static void measure_prefill(struct bench *b, int64_t n_tok, int rounds) {
         best(&products, products_seconds(b, n_tok));
         best(&scan, scan_seconds(b, n_tok));
     }
-    double flops = 0, n = (double)n_tok;
+    double flops = 0, n = (double)n_tok, ratio = prefill / (products + scan);
     for (int i = 0; i < 4; i++)
         flops += 2.0 * n * (double)b->c->n_layer * (double)width(b, (int)shapes[i].in) *
                  (double)width(b, (int)shapes[i].out);
     printf("prefill %5lld tokens: %7.0f tokens/s; products alone %7.0f (%.0f GFLOP/s), scan alone "
-           "%7.0f; time is %.2f x products + scan\n",
-           (long long)n_tok, n / prefill, n / products, flops / products * 1e-9, n / scan,
-           prefill / (products + scan));
+           "%7.0f; time is %.2f x products + scan (at most %.2f: %s)\n",
+           (long long)n_tok, n / prefill, n / products, flops / products * 1e-9, n / scan, ratio,
+           prefill_limit, ratio <= prefill_limit ? "met" : "missed");
 }
 
 static size_t weight_bytes(const struct bench *b) {
@@ -208,10 +212,12 @@ static void measure_decode(struct bench *b, int rounds) {
         for (int k = 0; k < 5; k++) best(&read, read_seconds(b, &r));
         best(&decode, decode_seconds(b));
     }
+    double limit = b->dtype == SP_BF16 ? decode_limit_bf16 : decode_limit_f32;
     double bandwidth = (double)(r.n * PIECES * sizeof(vec)) / read, used = (double)bytes / decode;
     printf("decode: %.1f tokens/s, %.0f MB of weights a token at %.1f GB/s; reading memory %.1f "
-           "GB/s: %.0f %%\n",
-           1 / decode, (double)bytes * 1e-6, used * 1e-9, bandwidth * 1e-9, 100 * used / bandwidth);
+           "GB/s: %.0f %% (at least %.0f %%: %s)\n",
+           1 / decode, (double)bytes * 1e-6, used * 1e-9, bandwidth * 1e-9, 100 * used / bandwidth,
+           100 * limit, used >= limit * bandwidth ? "met" : "missed");
     free(data);
 }
 
