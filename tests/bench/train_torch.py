@@ -17,17 +17,17 @@ from torch import nn
 class Tagger(nn.Module):
     """Embedding, layers, final norm, labels."""
 
-    def __init__(self, impl, vocab, d_model, n_layer, n_label):
+    def __init__(self, impl, vocab, d_model, n_layer, d_state, n_label):
         super().__init__()
         self.impl = impl
         if impl == "mambapy":
             from mambapy.mamba import Mamba, MambaConfig, RMSNorm
             self.embed = nn.Embedding(vocab, d_model)
-            self.layers = Mamba(MambaConfig(d_model=d_model, n_layers=n_layer, d_state=16))
+            self.layers = Mamba(MambaConfig(d_model=d_model, n_layers=n_layer, d_state=d_state))
             self.norm = RMSNorm(d_model)
         else:
             from transformers import MambaConfig, MambaModel
-            self.layers = MambaModel(MambaConfig(vocab_size=vocab, hidden_size=d_model, state_size=16,
+            self.layers = MambaModel(MambaConfig(vocab_size=vocab, hidden_size=d_model, state_size=d_state,
                                                  num_hidden_layers=n_layer, use_cache=False))
         self.head = nn.Linear(d_model, n_label)
 
@@ -47,12 +47,13 @@ def main():
     parser.add_argument("--vocab", type=int, default=4096)
     parser.add_argument("--d-model", type=int, default=192)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--d-state", type=int, default=16)
     parser.add_argument("--labels", type=int, default=13)
     a = parser.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
     torch.manual_seed(1)
-    model = Tagger(a.impl, a.vocab, a.d_model, a.layers, a.labels)
+    model = Tagger(a.impl, a.vocab, a.d_model, a.layers, a.d_state, a.labels)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     seconds, cpu_seconds = [], []
     for step in range(a.steps + 1):
