@@ -12,6 +12,7 @@ steps=${1:-20}
 model=share/model
 length=1024
 batch=$((2 * length))
+left_out=
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
@@ -45,6 +46,7 @@ for threads in 1 2; do
             --d-model "$(config hidden_size)" --layers "$(config num_hidden_layers)" \
             --d-state "$(config state_size)" --labels "$(config labels)"
     else
-        echo "PyTorch is left out: no torch and mambapy (PYTHON=...)"
+        left_out="PyTorch is left out: no torch and mambapy (PYTHON=...)"
     fi
 done
+[ -z "$left_out" ] || echo "$left_out"
