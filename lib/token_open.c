@@ -129,18 +129,21 @@ enum sp_code sp_tokenizer_parse(struct sp_tokenizer **out, const char *text, siz
     return code;
 }
 
-/* Does the config.json of a model directory say that its tokens are bytes? */
-static bool says_bytes(const char *dir) {
+/* Does the config.json of a model directory say that its tokens are bytes? One that cannot be read
+ * says nothing, but for want of memory. */
+static enum sp_code says_bytes(const char *dir, bool *bytes, struct sp_error *err) {
     char path[4096], *text = NULL;
-    size_t n = 0;
-    struct sp_error ignored; /* a config that cannot be read says nothing */
+    size_t n;
     struct sp_config *c = malloc(sizeof *c);
-    bool bytes = c && !sp_path_join(path, sizeof path, dir, "config.json", &ignored) &&
-                 !sp_io_slurp(&text, &n, path, SP_CONFIG_BYTES_MAX, &ignored) &&
-                 !sp_config_parse(c, text, n, path, &ignored) && strcmp(c->tokenizer, "bytes") == 0;
+    *bytes = false;
+    if (!c) return sp_error_set(err, SP_E_DEVICE, "out of memory for a config");
+    enum sp_code code = sp_path_join(path, sizeof path, dir, "config.json", err);
+    if (!code) code = sp_io_slurp(&text, &n, path, SP_CONFIG_BYTES_MAX, err);
+    if (!code) code = sp_config_parse(c, text, n, path, err);
+    *bytes = !code && strcmp(c->tokenizer, "bytes") == 0;
     free(text);
     free(c);
-    return bytes;
+    return code == SP_E_DEVICE ? code : SP_OK;
 }
 
 /* tokenizer.json of a directory, else its vocab.txt, else "bytes" where its config says so. */
@@ -157,7 +160,10 @@ static enum sp_code resolve(char *out, size_t size, const char *path, struct sp_
     if (code || stat(out, &st) == 0) return code;
     code = sp_path_join(out, size, path, "vocab.txt", err);
     if (code || stat(out, &st) == 0) return code;
-    if (says_bytes(path)) {
+    bool bytes;
+    code = says_bytes(path, &bytes, err);
+    if (code) return code;
+    if (bytes) {
         memcpy(out, "bytes", sizeof "bytes");
         return SP_OK;
     }
