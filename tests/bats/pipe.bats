@@ -154,6 +154,20 @@ END
     done
 }
 
+@test "the shipped model finds the records of the sample CVs, in texts and in a PDF" {
+    export STATEPIPE_MODEL=$TREE/share/model
+    cp "$TREE"/share/samples/{jane-doe,lebenslauf,no-education}.txt "$TREE"/share/samples/two-column.pdf .
+    run -0 pipe "tokenize jane-doe.txt lebenslauf.txt no-education.txt | $rest -o tsv | cut -f 2,5,6"
+    [ "${lines[0]}" = $'University of Wisconsin-Madison\t2012\t2014' ]
+    [ "${lines[1]}" = $'Carroll University\t2008\t2012' ]
+    [[ "$output" == *$'Universität Stuttgart\t2015\t2018'*$'Hochschule Esslingen\t2011\t2015'* ]]
+    [ "${#lines[@]}" = 5 ]
+    command -v pdftotext || skip "no pdftotext here"
+    run -0 pipe "statepipe cv -o tsv two-column.pdf | cut -f 2,5,6"
+    [[ "$output" == *$'Delft University of Technology\t2014\t2016'* ]]
+    [[ "$output" == *$'Universitat Politecnica de Valencia\t2009\t2013'* ]]
+}
+
 @test "binary input: invalid bytes are reported and replaced, the pipe goes on" {
     printf 'a\377b\000c \303' >binary
     run -0 --separate-stderr pipe "tokenize binary | $rest"
