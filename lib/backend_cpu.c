@@ -22,16 +22,12 @@ struct sp_weight {
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-static enum sp_code no_memory(struct sp_error *err, size_t n_bytes) {
-    return sp_error_set(err, SP_E_DEVICE, "out of memory: %zu bytes wanted", n_bytes);
-}
-
 enum sp_code sp_cpu_grow(float **buffer, size_t *have, size_t n_bytes, struct sp_error *err) {
     if (*have >= n_bytes) return SP_OK;
     free(*buffer);
     *have = 0;
     *buffer = sp_gemm_alloc(n_bytes);
-    if (!*buffer) return no_memory(err, n_bytes);
+    if (!*buffer) return sp_error_memory(err, "a buffer");
     *have = n_bytes;
     return SP_OK;
 }
@@ -40,7 +36,7 @@ static enum sp_code cpu_alloc(struct sp_backend *be, size_t n_bytes, void **dev,
                               struct sp_error *err) {
     (void)be;
     *dev = sp_gemm_alloc(n_bytes);
-    if (!*dev) return no_memory(err, n_bytes);
+    if (!*dev) return sp_error_memory(err, "a buffer");
     memset(*dev, 0, n_bytes);
     return SP_OK;
 }
@@ -87,7 +83,7 @@ static enum sp_code cpu_weight_new(struct sp_backend *be, const struct sp_tensor
         return sp_error_set(err, SP_E_BUG, "a weight of type %s and rank %u for products in %s",
                             sp_dtype_name(w->dtype), w->rank, sp_dtype_name(compute));
     struct sp_weight *weight = calloc(1, sizeof *weight);
-    if (!weight) return no_memory(err, sizeof *weight);
+    if (!weight) return sp_error_memory(err, "a buffer");
     *weight = (struct sp_weight){.cpu = sp_cpu_of(be),
                                  .data = w->data,
                                  .stored = w->dtype,
@@ -140,7 +136,7 @@ static enum sp_code step_matrix(struct sp_weight *w, const void **data, bool *ha
     if (*data) return SP_OK;
     size_t n_bytes = (size_t)(w->d_out * w->d_in) * (*half ? 2 : 4);
     w->copy = sp_gemm_alloc(n_bytes);
-    if (!w->copy) return no_memory(err, n_bytes);
+    if (!w->copy) return sp_error_memory(err, "a buffer");
     struct converting c = {.w = w, .half = *half};
     sp_pool_run(w->cpu->pool, w->d_out, convert_row, &c);
     *data = w->copy;
@@ -337,7 +333,7 @@ enum sp_code sp_backend_cpu_new(struct sp_backend **be, int n_thread, struct sp_
     enum sp_code known = check_variable(err);
     if (known) return known;
     struct sp_cpu *cpu = calloc(1, sizeof *cpu);
-    if (!cpu) return no_memory(err, sizeof *cpu);
+    if (!cpu) return sp_error_memory(err, "a buffer");
     sp_kernels_init(&cpu->k);
     cpu->be = (struct sp_backend){.abi = SP_BACKEND_ABI,
                                   .name = "cpu",

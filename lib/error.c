@@ -26,6 +26,10 @@ enum sp_code sp_error_prefix(struct sp_error *err, const char *fmt, ...) {
     return err->code;
 }
 
+enum sp_code sp_error_memory(struct sp_error *err, const char *what) {
+    return sp_error_set(err, SP_E_DEVICE, "out of memory for %s", what);
+}
+
 int sp_error_exit_status(enum sp_code code) {
     switch (code) {
     case SP_OK: return 0;

@@ -48,7 +48,7 @@ static const char *code_name(enum sp_code code) {
 static struct sp_record *err_record(const char *program, const uint64_t *doc,
                                     const struct sp_error *why, struct sp_error *err) {
     struct sp_record *rec = sp_record_new(SP_KIND_ERR);
-    if (!rec) return sp_error_set(err, SP_E_DEVICE, "out of memory for a record"), NULL;
+    if (!rec) return sp_error_memory(err, "a record"), NULL;
     uint64_t status = doc ? 1 : (uint64_t)sp_error_exit_status(why->code);
     const char *name = code_name(why->code);
     enum sp_code code = sp_record_set_str(rec, "stage", program, strlen(program), err);
@@ -69,7 +69,7 @@ enum sp_code sp_writer_fail(struct sp_writer *w, const char *program, enum sp_co
             .major = SP_STREAM_MAJOR, .minor = SP_STREAM_MINOR, .content = content};
         snprintf(hello.program, sizeof hello.program, "%s", program);
         struct sp_record *rec = sp_record_new(SP_KIND_HELLO);
-        if (!rec) return sp_error_set(err, SP_E_DEVICE, "out of memory for a record");
+        if (!rec) return sp_error_memory(err, "a record");
         code = sp_hello_store(&hello, rec, err);
         if (!code) code = sp_record_set_bool(rec, "failed", true, err);
         if (!code) code = sp_writer_write(w, rec, err);

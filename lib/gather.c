@@ -61,7 +61,7 @@ static enum sp_code read_transitions(struct sp_gather_head *h, struct sp_record 
     enum sp_code code = sp_record_need_tensor(rec, "transitions", SP_F32, 2, dim, &t, err);
     if (code) return code;
     h->transitions = malloc(t->n_bytes);
-    if (!h->transitions) return sp_error_set(err, SP_E_DEVICE, "out of memory for transitions");
+    if (!h->transitions) return sp_error_memory(err, "transitions");
     memcpy(h->transitions, t->data, t->n_bytes);
     return SP_OK;
 }
@@ -99,17 +99,13 @@ static bool grow(void **p, size_t *cap, size_t need, size_t size) {
     return true;
 }
 
-static enum sp_code no_memory(size_t n, const char *what, struct sp_error *err) {
-    return sp_error_set(err, SP_E_DEVICE, "out of memory for a document of %zu %s", n, what);
-}
-
 enum sp_code sp_gather_start(struct sp_gather *g, const struct sp_record *rec, size_t n_label,
                              struct sp_error *err) {
     const char *id = "";
     size_t n = 0;
     sp_record_get_str(rec, "id", &id, &n);
     char *copy = malloc(n + 1);
-    if (!copy) return no_memory(n, "bytes in its name", err);
+    if (!copy) return sp_error_memory(err, "a document");
     memcpy(copy, id, n);
     copy[n] = 0;
     free(g->id);
@@ -145,7 +141,7 @@ static enum sp_code add_text(struct sp_gather *g, struct sp_record *rec, struct 
                             g->text_max);
     void *p = g->text;
     if (!grow(&p, &g->cap_text, g->n_text + t->n_bytes, 1))
-        return no_memory(g->n_text + t->n_bytes, "bytes", err);
+        return sp_error_memory(err, "a document");
     g->text = p;
     memcpy(g->text + g->n_text, t->data, t->n_bytes);
     g->n_text += t->n_bytes;
@@ -199,7 +195,7 @@ static enum sp_code add_chunk(struct sp_gather *g, struct sp_record *rec, struct
                             "its %zu tokens have more than %zu bytes of scores: cut it into "
                             "documents",
                             g->n + n, SP_GATHER_SCORES_MAX);
-    if (!grow_rows(g, g->n + n)) return no_memory(g->n + n, "tokens", err);
+    if (!grow_rows(g, g->n + n)) return sp_error_memory(err, "a document");
     const uint64_t *from = span->data;
     for (size_t i = 0; i < 2 * n; i++) /* padding has no width and no place */
         g->span[2 * g->n + i] = from[i] > g->text_start ? from[i] - g->text_start : 0;
@@ -223,7 +219,7 @@ static enum sp_code reserve_tags(struct sp_gather *g, size_t n, struct sp_error 
     g->p = calloc(n, sizeof *g->p);
     g->joined = calloc(n, sizeof *g->joined);
     g->cap_tag = g->tag && g->p && g->joined ? n : 0;
-    return g->cap_tag ? SP_OK : no_memory(n, "tags", err);
+    return g->cap_tag ? SP_OK : sp_error_memory(err, "a document");
 }
 
 /* Tokens of a span are right together or not at all, but each has its doubt counted: a sequence of

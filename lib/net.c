@@ -49,10 +49,6 @@ static int64_t ssm_floats(const struct sp_net *net) {
     return net->c->d_inner * net->c->d_state;
 }
 
-static enum sp_code no_memory(struct sp_error *err, const char *what) {
-    return sp_error_set(err, SP_E_DEVICE, "out of memory for %s", what);
-}
-
 /* ---- loading -------------------------------------------------------------------------------- */
 
 static enum sp_code load_vector(struct sp_net *net, int64_t layer, const char *name, uint32_t rank,
@@ -148,7 +144,7 @@ enum sp_code sp_net_new(struct sp_net **out, const struct sp_model *m, struct sp
         return sp_error_set(err, SP_E_USAGE, "layers %u-%u: the model has layers 0-%lld",
                             options->layer_first, options->layer_last, (long long)c->n_layer - 1);
     struct sp_net *net = calloc(1, sizeof *net);
-    if (!net) return no_memory(err, "a network");
+    if (!net) return sp_error_memory(err, "a network");
     net->model = m;
     net->c = c;
     net->be = be;
@@ -156,7 +152,7 @@ enum sp_code sp_net_new(struct sp_net **out, const struct sp_model *m, struct sp
     net->last = options->layer_last;
     net->dtype = options->dtype;
     net->layer = calloc((size_t)layers_of(net), sizeof *net->layer);
-    enum sp_code code = net->layer ? SP_OK : no_memory(err, "a network");
+    enum sp_code code = net->layer ? SP_OK : sp_error_memory(err, "a network");
     for (int64_t i = 0; !code && i < layers_of(net); i++)
         code = load_layer(net, &net->layer[i], net->first + i, err);
     if (code) {
@@ -182,7 +178,7 @@ void sp_net_free(struct sp_net *net) {
 enum sp_code sp_seq_new(struct sp_net *net, struct sp_seq **out, struct sp_error *err) {
     *out = NULL;
     struct sp_seq *seq = calloc(1, sizeof *seq);
-    if (!seq) return no_memory(err, "a sequence");
+    if (!seq) return sp_error_memory(err, "a sequence");
     size_t layers = (size_t)layers_of(net);
     void *conv = NULL, *ssm = NULL;
     enum sp_code code =
@@ -275,7 +271,7 @@ static enum sp_code room_for(struct sp_net *net, int64_t n_row, int64_t n_seq,
     net->conv_state = calloc((size_t)n_seq, sizeof *net->conv_state);
     net->ssm_state = calloc((size_t)n_seq, sizeof *net->ssm_state);
     net->n_seq = net->conv_state && net->ssm_state ? n_seq : 0;
-    return net->n_seq ? SP_OK : no_memory(err, "a batch");
+    return net->n_seq ? SP_OK : sp_error_memory(err, "a batch");
 }
 
 /* Falcon-Mamba: dt, B and C each to a root mean square of one. */

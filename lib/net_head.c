@@ -95,7 +95,7 @@ enum sp_code sp_head_net_new(struct sp_head_net **out, const struct sp_model *m,
     const struct sp_head *head = find_head(c, name ? name : c->default_head);
     if (!head) return no_head(m, name ? name : c->default_head, err);
     struct sp_head_net *h = calloc(1, sizeof *h);
-    if (!h) return sp_error_set(err, SP_E_DEVICE, "out of memory for a head");
+    if (!h) return sp_error_memory(err, "a head");
     h->be = be;
     h->c = c;
     h->head = head;

@@ -50,16 +50,12 @@ struct sp_layers {
     size_t n_open;
 };
 
-static enum sp_code no_memory(struct sp_error *err) {
-    return sp_error_set(err, SP_E_DEVICE, "out of memory for a document");
-}
-
 /* ---- starting ------------------------------------------------------------------------------- */
 
 enum sp_code sp_layers_new(struct sp_layers **l, const struct sp_layers_options *options,
                            struct sp_error *err) {
     *l = calloc(1, sizeof **l);
-    if (!*l) return no_memory(err);
+    if (!*l) return sp_error_memory(err, "a document");
     (*l)->o = *options;
     return SP_OK;
 }
@@ -189,8 +185,8 @@ static enum sp_code document_new(struct sp_layers *l, struct document **out, str
     } else {
         d = calloc(1, sizeof *d);
         if (d) d->last_hidden = malloc((size_t)l->c->d_model * sizeof(float));
-        enum sp_code code =
-            d && d->last_hidden ? sp_seq_new(l->net, &d->pack.seq, err) : no_memory(err);
+        enum sp_code code = d && d->last_hidden ? sp_seq_new(l->net, &d->pack.seq, err)
+                                                : sp_error_memory(err, "a document");
         if (code) {
             document_free(l, d);
             return code;

@@ -31,16 +31,12 @@ struct sp_scores {
     uint64_t n_scored;
 };
 
-static enum sp_code no_memory(struct sp_error *err) {
-    return sp_error_set(err, SP_E_DEVICE, "out of memory for scores");
-}
-
 /* ---- starting ------------------------------------------------------------------------------- */
 
 enum sp_code sp_scores_new(struct sp_scores **s, const struct sp_scores_options *options,
                            struct sp_error *err) {
     *s = calloc(1, sizeof **s);
-    if (!*s) return no_memory(err);
+    if (!*s) return sp_error_memory(err, "scores");
     (*s)->o = *options;
     sp_kernels_init(&(*s)->k);
     return SP_OK;
@@ -88,9 +84,9 @@ static enum sp_code start(struct sp_scores *s, const struct sp_hello *hello, str
     if (sp_head_net_head(s->net)->type == SP_HEAD_LM) {
         s->logits = malloc(LM_ROWS * n * sizeof(float));
         s->exps = malloc(n * sizeof(float));
-        if (!s->logits || !s->exps) return no_memory(err);
+        if (!s->logits || !s->exps) return sp_error_memory(err, "scores");
     }
-    return s->before ? SP_OK : no_memory(err);
+    return s->before ? SP_OK : sp_error_memory(err, "scores");
 }
 
 static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record *rec,
@@ -126,8 +122,8 @@ static enum sp_code set_labels(struct sp_record *rec, const struct sp_head *head
         failed = msgpack_pack_str(&packer, n) != 0 ||
                  msgpack_pack_str_body(&packer, head->label[i], n) != 0;
     }
-    enum sp_code code =
-        failed ? no_memory(err) : sp_record_set_raw(rec, "labels", buffer.data, buffer.size, err);
+    enum sp_code code = failed ? sp_error_memory(err, "scores")
+                               : sp_record_set_raw(rec, "labels", buffer.data, buffer.size, err);
     msgpack_sbuffer_destroy(&buffer);
     return code;
 }
@@ -155,7 +151,7 @@ static enum sp_code write_head(struct sp_scores *s, struct sp_writer *w, struct 
     if (!s->head_due) return SP_OK;
     s->head_due = false;
     struct sp_record *rec = sp_record_new(SP_KIND_HEAD);
-    if (!rec) return no_memory(err);
+    if (!rec) return sp_error_memory(err, "scores");
     enum sp_code code = fill_head(s, rec, err);
     if (!code) code = sp_writer_write(w, rec, err);
     sp_record_free(rec);
@@ -288,7 +284,7 @@ static enum sp_code add_score(struct sp_scores *s, struct sp_record *rec, const 
         free(s->rows);
         s->rows = malloc((size_t)n * d * sizeof(float));
         s->rows_cap = s->rows ? n : 0;
-        if (!s->rows) return no_memory(err);
+        if (!s->rows) return sp_error_memory(err, "scores");
     }
     int64_t skip = s->has_before ? 0 : 1;
     if (s->has_before) memcpy(s->rows, s->before, d * sizeof(float));
@@ -364,7 +360,7 @@ static enum sp_code take_state(struct sp_scores *s, struct sp_record *rec, struc
     if (code) return code;
     free(s->start);
     s->start = malloc(hidden->n_bytes + 1);
-    if (!s->start) return no_memory(err);
+    if (!s->start) return sp_error_memory(err, "scores");
     memcpy(s->start, hidden->data, hidden->n_bytes);
     s->n_start = (int64_t)hidden->dim[0];
     return SP_OK;

@@ -120,7 +120,7 @@ enum sp_code sp_train_net_new(struct sp_train_net **out, const struct sp_param_s
                               struct sp_error *err) {
     *out = NULL;
     struct sp_train_net *net = calloc(1, sizeof *net);
-    if (!net) return sp_error_set(err, SP_E_DEVICE, "out of memory for the network");
+    if (!net) return sp_error_memory(err, "the network");
     net->set = set;
     net->be = be;
     net->n_tok_max = n_tok_max;
@@ -129,7 +129,7 @@ enum sp_code sp_train_net_new(struct sp_train_net **out, const struct sp_param_s
     net->n_block = LOGITS_MAX / set->n_class + 1;
     if (net->n_block > n_tok_max) net->n_block = n_tok_max;
     enum sp_code code = SP_OK;
-    if (!host_memory(net)) code = sp_error_set(err, SP_E_DEVICE, "out of memory for the network");
+    if (!host_memory(net)) code = sp_error_memory(err, "the network");
     if (!code) code = work_space(net, err);
     if (!code) code = constants(net, err);
     if (code) {

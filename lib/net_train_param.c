@@ -162,7 +162,7 @@ enum sp_code sp_param_set_new(struct sp_param_set **out, const struct sp_config 
     if (set) set->layer = malloc((n_layer + 1) * sizeof *set->layer);
     if (!set || !set->item || !set->layer) {
         sp_param_set_free(set);
-        return sp_error_set(err, SP_E_DEVICE, "out of memory for the list of parameters");
+        return sp_error_memory(err, "the list of parameters");
     }
     memset(set->layer, -1, (n_layer + 1) * sizeof *set->layer);
     set->config = *config;

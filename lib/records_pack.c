@@ -69,7 +69,7 @@ static enum sp_code store(struct sp_record *rec, uint64_t doc_index, const struc
         if (text) pack_field(&pk, doc, e, (enum sp_field)f, text);
         code = text && !out.failed ? sp_record_set_raw(rec, sp_field_name((enum sp_field)f),
                                                        out.buf.data, out.buf.size, err)
-                                   : sp_error_set(err, SP_E_DEVICE, "out of memory for a record");
+                                   : sp_error_memory(err, "a record");
         free(text);
         msgpack_sbuffer_destroy(&out.buf);
     }
@@ -80,7 +80,7 @@ enum sp_code sp_records_pack(struct sp_record **rec, uint64_t doc_index,
                              const struct sp_document *doc, const struct sp_education *e,
                              struct sp_error *err) {
     *rec = sp_record_new(SP_KIND_OTHER);
-    if (!*rec) return sp_error_set(err, SP_E_DEVICE, "out of memory for a record");
+    if (!*rec) return sp_error_memory(err, "a record");
     strcpy((*rec)->kind_name, "RECORD");
     enum sp_code code = store(*rec, doc_index, doc, e, err);
     if (!code) return SP_OK;

@@ -218,7 +218,7 @@ static enum sp_code write_table(FILE *out, const struct sp_document *doc,
     for (size_t i = 0; i < 2 * r->n; i++) {
         for (int k = 0; k < SP_FIELD_COUNT; k++) {
             char *text = table_text(doc, &r->item[i % r->n], table_order[k]);
-            if (!text) return sp_error_set(err, SP_E_DEVICE, "out of memory for a table");
+            if (!text) return sp_error_memory(err, "a table");
             const char *shown = *text ? text : "-";
             size_t columns = columns_of(shown, strlen(shown));
             if (i < r->n && columns > width[k])

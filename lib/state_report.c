@@ -116,7 +116,7 @@ enum sp_code sp_state_hash_weights(struct sp_hash *hash, const char *dir, struct
     if (n < 0) return sp_error_set(err, SP_E_NOINPUT, "cannot list %s: %s", dir, strerror(errno));
     struct sp_hasher *h = sp_hasher_new();
     enum sp_code code = SP_OK;
-    if (!h) code = sp_error_set(err, SP_E_DEVICE, "out of memory for a checksum");
+    if (!h) code = sp_error_memory(err, "a checksum");
     for (int i = 0; i < n; i++) {
         char path[4096];
         struct sp_map map;

@@ -134,10 +134,6 @@ static enum sp_code send_sealed(struct sp_record *rec, struct sp_writer *w, stru
     return code;
 }
 
-static enum sp_code no_memory(struct sp_error *err) {
-    return sp_error_set(err, SP_E_DEVICE, "out of memory for a record");
-}
-
 static enum sp_code send_hello(const struct sp_state *s, const char *program, struct sp_writer *w,
                                struct sp_error *err) {
     struct sp_hello hello = {.major = SP_STREAM_MAJOR,
@@ -149,7 +145,7 @@ static enum sp_code send_hello(const struct sp_state *s, const char *program, st
                              .n_layer = s->n_layer};
     strncpy(hello.program, program, sizeof hello.program - 1);
     struct sp_record *rec = sp_record_new(SP_KIND_HELLO);
-    if (!rec) return no_memory(err);
+    if (!rec) return sp_error_memory(err, "a record");
     enum sp_code code = sp_hello_store(&hello, rec, err);
     if (!code) return send_sealed(rec, w, err);
     sp_record_free(rec);
@@ -159,7 +155,7 @@ static enum sp_code send_hello(const struct sp_state *s, const char *program, st
 static enum sp_code send_end(struct sp_writer *w, struct sp_error *err) {
     static const char *const keys[] = {"docs", "errors", "open"};
     struct sp_record *rec = sp_record_new(SP_KIND_END);
-    if (!rec) return no_memory(err);
+    if (!rec) return sp_error_memory(err, "a record");
     enum sp_code code = SP_OK;
     for (size_t i = 0; i < COUNT(keys) && !code; i++)
         code = sp_record_set_u64(rec, keys[i], 0, err);
@@ -174,7 +170,7 @@ enum sp_code sp_state_send(const struct sp_state *s, const char *program, struct
     uint32_t layers = s->layer_last - s->layer_first + 1;
     for (uint32_t i = 0; i < layers + s->has_last && !code; i++) {
         struct sp_record *rec = sp_record_new(SP_KIND_STATE);
-        if (!rec) return no_memory(err);
+        if (!rec) return sp_error_memory(err, "a record");
         code = store_common(s, rec, err);
         if (!code)
             code =
@@ -267,7 +263,7 @@ enum sp_code sp_state_gather_add(struct sp_state_gather *g, struct sp_record *re
             g->rec = grown;
             g->cap = cap;
         } else {
-            code = no_memory(err);
+            code = sp_error_memory(err, "a record");
         }
     }
     if (code)

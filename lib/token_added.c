@@ -11,7 +11,7 @@ enum sp_code sp_added_put(struct sp_added_set *set, const struct sp_added *a,
     if (set->n == set->cap) {
         size_t cap = set->cap ? set->cap * 2 : 32;
         struct sp_added *grown = realloc(set->item, cap * sizeof *grown);
-        if (!grown) return sp_error_set(err, SP_E_DEVICE, "out of memory for added tokens");
+        if (!grown) return sp_error_memory(err, "added tokens");
         set->item = grown;
         set->cap = cap;
     }

@@ -78,7 +78,7 @@ enum sp_code sp_bpe_new(struct sp_bpe **out, const struct sp_vocab *vocab, size_
                         struct sp_error *err) {
     struct sp_bpe *bpe = calloc(1, sizeof *bpe);
     *out = bpe;
-    if (!bpe) return sp_error_set(err, SP_E_DEVICE, "out of memory for a tokenizer");
+    if (!bpe) return sp_error_memory(err, "a tokenizer");
     bpe->n_slot = 1024;
     while (bpe->n_slot < 2 * n_merge) bpe->n_slot *= 2;
     bpe->merge = malloc(bpe->n_slot * sizeof *bpe->merge);
@@ -266,7 +266,7 @@ enum sp_code sp_bpe_encode(struct sp_bpe *bpe, struct sp_scratch *s, const char 
         c = &bpe->cache[(size_t)XXH3_64bits(word, n) & (CACHE_ENTRIES - 1)];
         if (c->n_id && c->n_word == n && memcmp(c->word, word, n) == 0) {
             struct sp_piece *piece = sp_buffer_need(&bpe->piece, CACHE_IDS_MAX, sizeof *piece);
-            if (!piece) return sp_error_set(err, SP_E_DEVICE, "out of memory for a word");
+            if (!piece) return sp_error_memory(err, "a word");
             for (size_t i = 0; i < c->n_id; i++)
                 piece[i] = (struct sp_piece){c->id[i], i ? c->end[i - 1] : 0, c->end[i]};
             *out = piece;

@@ -145,7 +145,7 @@ static enum sp_code take_json(struct sp_token_input *in, struct where at, struct
     bool fits = in->n_line <= in->line_bytes_max && p.n <= in->line_bytes_max - in->n_line;
     if (fits) {
         char *line = sp_buffer_need(&in->line, in->n_line + p.n, 1);
-        if (!line) return sp_error_set(err, SP_E_DEVICE, "out of memory for a line");
+        if (!line) return sp_error_memory(err, "a line");
         memcpy(line + in->n_line, p.text, p.n);
         in->n_line += p.n;
     } else {

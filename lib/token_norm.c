@@ -10,10 +10,6 @@
 #define DECOMPOSED_MAX 32 /* code points of one character; the longest of Unicode has 4 */
 #define SORT_SHORT 24
 
-static enum sp_code no_memory(struct sp_error *err, size_t n) {
-    return sp_error_set(err, SP_E_DEVICE, "out of memory normalising %zu bytes", n);
-}
-
 static unsigned combining_class(int32_t cp) {
     if (cp < 0x300) return 0;
     unsigned class = (unsigned)utf8proc_get_property(cp)->combining_class & 0xFF;
@@ -204,10 +200,10 @@ enum sp_code sp_norm_nfc(struct sp_scratch *s, const char *text, size_t n, struc
     struct build b = {0};
     do {
         if (!build_copy(s, &b, text, done, start) || !build_segment(s, &b, text, start, end))
-            return no_memory(err, n);
+            return sp_error_memory(err, "normalised text");
         done = end;
     } while (find_segment(text, done, n, &start, &end));
-    if (!build_copy(s, &b, text, done, n)) return no_memory(err, n);
+    if (!build_copy(s, &b, text, done, n)) return sp_error_memory(err, "normalised text");
     *out = (struct sp_norm){.text = b.text, .n = b.n, .align = b.align};
     return SP_OK;
 }

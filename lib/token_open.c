@@ -65,8 +65,7 @@ static enum sp_code decode_vocab(struct sp_tokenizer *tok, struct sp_error *err)
     const struct sp_vocab *v = &tok->vocab;
     tok->decoded = malloc(v->n_arena + 1);
     tok->decoded_entry = calloc(v->n_id + 1, sizeof *tok->decoded_entry);
-    if (!tok->decoded || !tok->decoded_entry)
-        return sp_error_set(err, SP_E_DEVICE, "out of memory for a vocabulary");
+    if (!tok->decoded || !tok->decoded_entry) return sp_error_memory(err, "a vocabulary");
     uint32_t at = 0;
     for (uint32_t id = 0; id < v->n_id; id++) {
         size_t n = 0;
@@ -84,7 +83,7 @@ static enum sp_code decode_vocab(struct sp_tokenizer *tok, struct sp_error *err)
 static enum sp_code mark_added(struct sp_tokenizer *tok, struct sp_error *err) {
     const struct sp_added_set *set[] = {&tok->raw, &tok->normalized};
     tok->flags = calloc(tok->vocab.n_id + 1, 1);
-    if (!tok->flags) return sp_error_set(err, SP_E_DEVICE, "out of memory for a vocabulary");
+    if (!tok->flags) return sp_error_memory(err, "a vocabulary");
     for (size_t k = 0; k < 2; k++)
         for (size_t i = 0; i < set[k]->n; i++) {
             const struct sp_added *a = &set[k]->item[i];
@@ -112,7 +111,7 @@ enum sp_code sp_tokenizer_parse(struct sp_tokenizer **out, const char *text, siz
     if (tok) tok->scratch = calloc(1, sizeof *tok->scratch);
     enum sp_code code = SP_OK;
     if (!tok || !tok->scratch)
-        code = sp_error_set(err, SP_E_DEVICE, "out of memory for a tokenizer");
+        code = sp_error_memory(err, "a tokenizer");
     else if (!text)
         code = load_bytes(tok, err);
     else if (is_json(text, n))

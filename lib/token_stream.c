@@ -41,15 +41,11 @@ struct sp_token_stream {
     uint64_t n_tok;           /* written, in all passes */
 };
 
-static enum sp_code no_memory(struct sp_error *err) {
-    return sp_error_set(err, SP_E_DEVICE, "out of memory for a document");
-}
-
 enum sp_code sp_token_stream_new(struct sp_token_stream **out, const struct sp_tokenizer *tok,
                                  struct sp_writer *w, const struct sp_token_stream_options *o,
                                  struct sp_error *err) {
     struct sp_token_stream *s = *out = calloc(1, sizeof *s);
-    if (!s) return no_memory(err);
+    if (!s) return sp_error_memory(err, "a document");
     s->tok = tok;
     s->w = w;
     s->o = *o;
@@ -91,7 +87,7 @@ static enum sp_code put_tensor(struct sp_record *rec, const char *name, enum sp_
 
 static enum sp_code write_piece(struct sp_token_stream *s, size_t n, struct sp_error *err) {
     struct sp_record *rec = sp_record_new(SP_KIND_TEXT);
-    if (!rec) return no_memory(err);
+    if (!rec) return sp_error_memory(err, "a document");
     char *raw = s->raw.data;
     enum sp_code code = sp_record_set_u64(rec, "doc", s->doc, err);
     if (!code) code = sp_record_set_u64(rec, "off", s->raw_at, err);
@@ -118,7 +114,7 @@ static enum sp_code write_text(struct sp_token_stream *s, uint64_t to, bool whol
 static enum sp_code write_chunk(struct sp_token_stream *s, const struct sp_tokens *t, size_t from,
                                 size_t n, uint32_t pass, bool last, struct sp_error *err) {
     struct sp_record *rec = sp_record_new(SP_KIND_CHUNK);
-    if (!rec) return no_memory(err);
+    if (!rec) return sp_error_memory(err, "a document");
     enum sp_code code = sp_record_set_u64(rec, "doc", s->doc, err);
     if (!code) code = sp_record_set_u64(rec, "pos", s->n_tok, err);
     if (!code) code = sp_record_set_u64(rec, "pass", pass, err);
@@ -191,7 +187,7 @@ static enum sp_code keep_all(struct sp_token_stream *s, size_t from, struct sp_e
         if (id) a->id = id;
         uint64_t *span = realloc(a->span, cap * 2 * sizeof *span);
         if (span) a->span = span;
-        if (!id || !span) return no_memory(err);
+        if (!id || !span) return sp_error_memory(err, "a document");
         a->cap = cap;
     }
     if (n == 0) return SP_OK;
@@ -248,7 +244,7 @@ static enum sp_code replace(struct sp_token_stream *s, uint64_t raw, size_t n,
                             "invalid UTF-8 at byte %llu (--invalid replace goes on)",
                             (unsigned long long)raw);
     struct patch *p = sp_buffer_need(&s->patch, s->n_patch + 1, sizeof *p);
-    if (!p) return no_memory(err);
+    if (!p) return sp_error_memory(err, "a document");
     p[s->n_patch++] = (struct patch){s->clean_at + s->n_clean, raw, (uint32_t)n};
     char *clean = (char *)s->clean.data + s->n_clean;
     s->n_clean += sp_utf8_encode(clean, SP_UTF8_REPLACEMENT);
@@ -259,7 +255,8 @@ static enum sp_code replace(struct sp_token_stream *s, uint64_t raw, size_t n,
 static enum sp_code clean_bytes(struct sp_token_stream *s, size_t from, bool final,
                                 struct sp_error *err) {
     size_t n = s->n_raw - from;
-    if (!sp_buffer_need(&s->clean, s->n_clean + PATCH_BYTES * n + 1, 1)) return no_memory(err);
+    if (!sp_buffer_need(&s->clean, s->n_clean + PATCH_BYTES * n + 1, 1))
+        return sp_error_memory(err, "a document");
     const char *raw = (const char *)s->raw.data + from;
     s->n_tail = 0;
     for (size_t i = 0; i < n;) {
@@ -290,7 +287,7 @@ static enum sp_code put_frame(struct sp_token_stream *s, const uint32_t *id, siz
     if (grown_id) t->id = grown_id;
     uint64_t *grown_span = realloc(t->span, (t->n + n + 1) * 2 * sizeof *t->span);
     if (grown_span) t->span = grown_span;
-    if (!grown_id || !grown_span) return no_memory(err);
+    if (!grown_id || !grown_span) return sp_error_memory(err, "a document");
     t->cap = t->n + n + 1;
     for (size_t i = 0; i < n; i++, t->n++) {
         t->id[t->n] = id ? id[i] : s->o.pad_id;
@@ -324,7 +321,7 @@ enum sp_code sp_token_stream_feed(struct sp_token_stream *s, const char *bytes, 
             "more than %zu bytes, which is too long to be read %u times (--max-doc)", s->o.max_doc,
             s->o.passes);
     char *raw = sp_buffer_need(&s->raw, s->n_raw + n, 1);
-    if (!raw) return no_memory(err);
+    if (!raw) return sp_error_memory(err, "a document");
     memcpy(raw + s->n_raw, bytes, n);
     size_t from = s->n_raw - s->n_tail;
     s->n_raw += n;
@@ -347,7 +344,7 @@ static enum sp_code write_pass(struct sp_token_stream *s, const struct sp_tokens
 static enum sp_code write_docend(struct sp_token_stream *s, const char *status,
                                  struct sp_error *err) {
     struct sp_record *rec = sp_record_new(SP_KIND_DOCEND);
-    if (!rec) return no_memory(err);
+    if (!rec) return sp_error_memory(err, "a document");
     enum sp_code code = sp_record_set_u64(rec, "doc", s->doc, err);
     if (!code) code = sp_record_set_str(rec, "status", status, strlen(status), err);
     if (!code) code = sp_record_set_u64(rec, "n_tok", s->n_tok, err);
@@ -377,7 +374,7 @@ enum sp_code sp_token_stream_fail(struct sp_token_stream *s, const struct sp_err
                                   struct sp_error *err) {
     static const char stage[] = "tokenize", name[] = "data";
     struct sp_record *rec = sp_record_new(SP_KIND_ERR);
-    if (!rec) return no_memory(err);
+    if (!rec) return sp_error_memory(err, "a document");
     s->n_error++;
     enum sp_code code = sp_record_set_str(rec, "stage", stage, sizeof stage - 1, err);
     if (!code) code = sp_record_set_str(rec, "code", name, sizeof name - 1, err);

@@ -10,10 +10,6 @@
 
 #define SLOTS_MIN ((size_t)1024)
 
-static enum sp_code no_memory(struct sp_error *err) {
-    return sp_error_set(err, SP_E_DEVICE, "out of memory for a vocabulary");
-}
-
 void *sp_buffer_need(struct sp_buffer *b, size_t n, size_t size) {
     size_t want;
     if (__builtin_mul_overflow(n, size, &want)) return NULL;
@@ -74,10 +70,11 @@ char *sp_vocab_room(struct sp_vocab *v, size_t n) {
 enum sp_code sp_vocab_reserve(struct sp_vocab *v, uint32_t n_id, size_t n_bytes,
                               struct sp_error *err) {
     struct sp_vocab_entry *entry = realloc(v->entry, (n_id ? n_id : 1) * sizeof *entry);
-    if (!entry) return no_memory(err);
+    if (!entry) return sp_error_memory(err, "a vocabulary");
     v->entry = entry;
     v->id_cap = n_id;
-    if (!sp_vocab_room(v, n_bytes) || !grow_slots(v, n_id)) return no_memory(err);
+    if (!sp_vocab_room(v, n_bytes) || !grow_slots(v, n_id))
+        return sp_error_memory(err, "a vocabulary");
     return SP_OK;
 }
 
@@ -115,7 +112,8 @@ enum sp_code sp_vocab_add(struct sp_vocab *v, uint32_t id, const char *s, size_t
     if (id < v->n_id && v->entry[id].n != SP_VOCAB_NONE)
         return sp_error_set(err, SP_E_DATA, "two tokens have id %u", id);
     char *room = sp_vocab_room(v, n);
-    if (!room || !grow_ids(v, id + 1) || !grow_slots(v, v->n_used + 1)) return no_memory(err);
+    if (!room || !grow_ids(v, id + 1) || !grow_slots(v, v->n_used + 1))
+        return sp_error_memory(err, "a vocabulary");
     uint64_t hash = XXH3_64bits(s, n);
     size_t at = slot_of(v, hash, s, n);
     if (v->slot[at]) return sp_error_set(err, SP_E_DATA, "token '%.*s' is there twice", shown, s);

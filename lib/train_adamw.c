@@ -18,8 +18,7 @@ enum sp_code sp_optimiser_init(struct sp_optimiser *o, const struct sp_adamw_opt
     if (options->ema <= 0) return SP_OK;
     o->ema = malloc(n_bytes);
     o->scratch = malloc(n_bytes);
-    if (!o->ema || !o->scratch)
-        return sp_error_set(err, SP_E_DEVICE, "out of memory for the average of the weights");
+    if (!o->ema || !o->scratch) return sp_error_memory(err, "the average of the weights");
     return be->download(be, o->ema, sp_train_net_values(net), n_bytes, err);
 }
 

@@ -41,7 +41,7 @@ enum sp_code sp_doc_source_open(struct sp_doc_source **out, const char *path,
                                 struct sp_error *err) {
     *out = NULL;
     struct sp_doc_source *s = calloc(1, sizeof *s);
-    if (!s) return sp_error_set(err, SP_E_DEVICE, "out of memory for reading documents");
+    if (!s) return sp_error_memory(err, "reading documents");
     s->config = config;
     s->head = head;
     s->fd = -1;
@@ -101,7 +101,7 @@ static enum sp_code on_doc(struct sp_doc_source *s, const struct sp_record *rec,
     s->n_spans = 0;
     if (!sp_record_get_raw(rec, "spans", &raw, &n)) return SP_OK;
     s->spans = malloc(n ? n : 1);
-    if (!s->spans) return sp_error_set(err, SP_E_DEVICE, "out of memory for the gold spans");
+    if (!s->spans) return sp_error_memory(err, "the gold spans");
     memcpy(s->spans, raw, n);
     s->n_spans = n;
     return SP_OK;
@@ -117,7 +117,7 @@ static enum sp_code reserve(struct sp_doc_source *s, int64_t n, struct sp_error 
     uint32_t *id = realloc(s->id, (size_t)cap * sizeof *id);
     if (id) s->id = id;
     uint64_t *span = id ? realloc(s->span, 2 * (size_t)cap * sizeof *span) : NULL;
-    if (!span) return sp_error_set(err, SP_E_DEVICE, "out of memory for a document");
+    if (!span) return sp_error_memory(err, "a document");
     s->span = span;
     s->cap = cap;
     return SP_OK;
@@ -167,7 +167,7 @@ static enum sp_code tag_targets(struct sp_doc_source *s, int32_t *target,
     int64_t delay = s->config->delay, n = s->n - s->pass_start - delay;
     if (n <= 0) return SP_OK;
     int32_t *tag = malloc((size_t)n * sizeof *tag);
-    if (!tag) return sp_error_set(err, SP_E_DEVICE, "out of memory for tags");
+    if (!tag) return sp_error_memory(err, "tags");
     enum sp_code code =
         sp_tags_from_spans(s->head, s->spans ? s->spans : none, s->spans ? s->n_spans : sizeof none,
                            s->span + 2 * s->pass_start, (size_t)n, tag, err);
@@ -223,7 +223,7 @@ static enum sp_code finish(struct sp_doc_source *s, struct sp_train_doc *doc,
     doc->target = malloc(n * sizeof *doc->target);
     enum sp_code code = SP_OK;
     if (!doc->id || !doc->target) {
-        code = sp_error_set(err, SP_E_DEVICE, "out of memory for a document");
+        code = sp_error_memory(err, "a document");
     } else {
         memcpy(doc->id, s->id, n * sizeof *doc->id);
         memset(doc->target, -1, n * sizeof *doc->target);

@@ -63,7 +63,7 @@ static struct sp_feed *feed_alloc(const struct sp_feed_options *options,
         if (feed_memory(f)) return f;
     }
     sp_feed_free(f);
-    sp_error_set(err, SP_E_DEVICE, "out of memory for batches");
+    sp_error_memory(err, "batches");
     return NULL;
 }
 

@@ -108,8 +108,7 @@ enum sp_code sp_train_save(struct sp_train *run, struct sp_error *err) {
                           .tensor =
                               malloc(((size_t)run->set->n + SP_HEADS_MAX) * sizeof *parts.tensor)};
     bool ok = parts.value && (parts.half || !rounded) && parts.trans && parts.tensor;
-    enum sp_code code =
-        ok ? save(run, &parts, err) : sp_error_set(err, SP_E_DEVICE, "out of memory for saving");
+    enum sp_code code = ok ? save(run, &parts, err) : sp_error_memory(err, "saving");
     free(parts.value);
     free(parts.half);
     free(parts.trans);

@@ -85,7 +85,7 @@ static enum sp_code read_tokenizer(struct sp_train *run, struct sp_error *err) {
 static enum sp_code make_weights(struct sp_train *run, struct sp_error *err) {
     size_t n = (size_t)sp_param_set_size(run->set);
     float *value = malloc(n * sizeof *value);
-    if (!value) return sp_error_set(err, SP_E_DEVICE, "out of memory for the weights");
+    if (!value) return sp_error_memory(err, "the weights");
     sp_param_set_init(run->set, run->options.seed, value);
     enum sp_code code = run->init ? sp_param_set_load(run->set, run->init, value, err) : SP_OK;
     if (!code)
@@ -112,7 +112,7 @@ static enum sp_code carry_new(struct sp_train *run, struct sp_carry *c, struct s
     c->conv_out = calloc(n_seq, sizeof *c->conv_out);
     c->ssm_out = calloc(n_seq, sizeof *c->ssm_out);
     if (c->conv_in && c->ssm_in && c->conv_out && c->ssm_out) return SP_OK;
-    return sp_error_set(err, SP_E_DEVICE, "out of memory for the states");
+    return sp_error_memory(err, "the states");
 }
 
 static void carry_clear(struct sp_train *run, struct sp_carry *c) {
@@ -132,7 +132,7 @@ static enum sp_code read_eval(struct sp_train *run, struct sp_error *err) {
     struct sp_doc_source *source;
     if (!o->eval) return SP_OK;
     run->eval = calloc((size_t)o->feed.holdout_max + 1, sizeof *run->eval);
-    if (!run->eval) return sp_error_set(err, SP_E_DEVICE, "out of memory for evaluation");
+    if (!run->eval) return sp_error_memory(err, "evaluation");
     SP_TRY(sp_doc_source_open(&source, o->eval, &run->config, run->head, err));
     enum sp_code code = SP_OK;
     bool there = true;
@@ -205,7 +205,7 @@ enum sp_code sp_train_new(struct sp_train **out, const struct sp_train_options *
                           struct sp_backend *be, struct sp_error *err) {
     *out = NULL;
     struct sp_train *run = calloc(1, sizeof *run);
-    if (!run) return sp_error_set(err, SP_E_DEVICE, "out of memory for a run");
+    if (!run) return sp_error_memory(err, "a run");
     run->options = *options;
     run->be = be;
     enum sp_code code = set_up(run, err);

@@ -97,7 +97,7 @@ enum sp_code sp_wire_parse_head(struct sp_record **out, const uint8_t *head, siz
     enum sp_code code = sp_wire_check_map(map, map_bytes, err);
     if (code) return code;
     struct sp_record *rec = record_alloc(map, map_bytes);
-    if (!rec) return sp_error_set(err, SP_E_DEVICE, "out of memory for a record");
+    if (!rec) return sp_error_memory(err, "a record");
     memcpy(rec->kind_name, kind_name, sizeof kind_name);
     rec->kind = SP_KIND_HELLO;
     while (rec->kind != SP_KIND_OTHER && strcmp(kind_name, kind_names[rec->kind]) != 0) rec->kind++;
@@ -213,10 +213,6 @@ enum sp_code sp_record_copy_str(const struct sp_record *rec, const char *key, ch
     return SP_OK;
 }
 
-static enum sp_code no_memory(struct sp_error *err) {
-    return sp_error_set(err, SP_E_DEVICE, "out of memory for a record's map");
-}
-
 /* Packs the map anew: every pair as it was, but for key, which gets the value (or is appended). */
 static bool pack_with(msgpack_packer *pk, const struct sp_record *rec, const char *key,
                       const void *value, size_t n) {
@@ -248,7 +244,7 @@ enum sp_code sp_record_set_raw(struct sp_record *rec, const char *key, const voi
     msgpack_sbuffer_init(&buf);
     msgpack_packer_init(&pk, &buf, msgpack_sbuffer_write);
     enum sp_code code = SP_OK;
-    if (!pack_with(&pk, rec, key, msgpack, n)) code = no_memory(err);
+    if (!pack_with(&pk, rec, key, msgpack, n)) code = sp_error_memory(err, "a record's map");
     if (!code) code = sp_wire_check_map((const uint8_t *)buf.data, buf.size, err);
     if (!code && buf.size > SP_WIRE_HEAD_MAX)
         code = sp_error_set(err, SP_E_DATA, "the map of a %s record is over %zu bytes with '%s'",
@@ -269,8 +265,8 @@ enum sp_code sp_record_set_raw(struct sp_record *rec, const char *key, const voi
     msgpack_packer pk;                                                                             \
     msgpack_sbuffer_init(&buf);                                                                    \
     msgpack_packer_init(&pk, &buf, msgpack_sbuffer_write);                                         \
-    enum sp_code code =                                                                            \
-        (__VA_ARGS__) ? no_memory(err) : sp_record_set_raw(rec, key, buf.data, buf.size, err);     \
+    enum sp_code code = (__VA_ARGS__) ? sp_error_memory(err, "a record's map")                     \
+                                      : sp_record_set_raw(rec, key, buf.data, buf.size, err);      \
     msgpack_sbuffer_destroy(&buf);                                                                 \
     return code
 

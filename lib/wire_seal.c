@@ -13,7 +13,7 @@ static enum sp_code sum_of(const struct sp_record *rec, struct sp_hash *sum, str
     if (!sp_record_get_bin(rec, KEY, &old, &n) || n != sizeof zeros)
         return sp_error_set(err, SP_E_DATA, "a %s record has no checksum", rec->kind_name);
     struct sp_hasher *h = sp_hasher_new();
-    if (!h) return sp_error_set(err, SP_E_DEVICE, "out of memory for a checksum");
+    if (!h) return sp_error_memory(err, "a checksum");
     size_t before = (size_t)((const uint8_t *)old - rec->map);
     sp_hasher_add(h, rec->kind_name, strlen(rec->kind_name) + 1);
     sp_hasher_add(h, rec->map, before);
