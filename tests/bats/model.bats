@@ -6,7 +6,7 @@ load common
     [[ ${lines[0]} == "300 documents, "* ]]
     [[ ${lines[4]} == record* ]]
     [ -s "$BATS_TEST_TMPDIR/m/model.safetensors" ]
-    cmp "$TREE/share/model-src/tokenizer.json" "$BATS_TEST_TMPDIR/m/tokenizer.json"
+    cmp "$TREE/share/model/tokenizer.json" "$BATS_TEST_TMPDIR/m/tokenizer.json"
 }
 
 @test "the scorer: all right, all wrong, nothing found" {
