@@ -24,7 +24,8 @@ BUILD = os.environ.get("STATEPIPE_BUILD", os.path.join(os.path.dirname(__file__)
 def reference(path):
     if not path.endswith(".txt"):
         return Tokenizer.from_file(path)
-    vocab = {line.rstrip("\n"): i for i, line in enumerate(open(path, encoding="utf-8", newline="\n"))}
+    lines = open(path, encoding="utf-8", newline="\n")
+    vocab = {line.rstrip("\n"): i for i, line in enumerate(lines)}
     tok = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
     tok.normalizer = normalizers.BertNormalizer(lowercase=True)
     tok.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -38,14 +39,15 @@ def tensor(ext):
     n = 1
     for d in dims:
         n *= d
-    return struct.unpack_from("<%d%s" % (n, {6: "I", 8: "Q", 4: "B"}[dtype]), ext.data, 8 + 8 * rank)
+    letter = {6: "I", 8: "Q", 4: "B"}[dtype]
+    return struct.unpack_from("<%d%s" % (n, letter), ext.data, 8 + 8 * rank)
 
 
 def ours(path, texts):
     """Ids and spans of each text, by tokenize --jsonl."""
     jsonl = "".join(json.dumps({"text": t}) + "\n" for t in texts)
-    run = subprocess.run([BUILD + "/bin/tokenize", "--jsonl", "--bare", "-m", path], input=jsonl.encode(),
-                         stdout=subprocess.PIPE, check=True)
+    run = subprocess.run([BUILD + "/bin/tokenize", "--jsonl", "--bare", "-m", path],
+                         input=jsonl.encode(), stdout=subprocess.PIPE, check=True)
     unpacker = msgpack.Unpacker(strict_map_key=False, max_ext_len=1 << 27, max_buffer_size=1 << 31)
     unpacker.feed(run.stdout)
     out = []

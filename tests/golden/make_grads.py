@@ -36,7 +36,8 @@ def write(name):
     grads = dict(model.named_parameters())
     if name == "tiny":
         weights = load_file(f"{directory}/model.safetensors")
-        head = {k: weights[f"statepipe.tag.{k}"].double().requires_grad_() for k in ("weight", "bias")}
+        head = {k: weights[f"statepipe.tag.{k}"].double().requires_grad_()
+                for k in ("weight", "bias")}
         grads.update({f"statepipe.tag.{k}": v for k, v in head.items()})
         logits = torch.cat(hidden) @ head["weight"].T + head["bias"]
         random = torch.Generator().manual_seed(7)
@@ -55,7 +56,8 @@ def write(name):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="*", help="models to write (default: all)")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes kernels.h: small vectors of every kernel, forward and backward, for tests/check/kernel_golden.c.
+"""Writes kernels.h: small vectors of every kernel, forward and backward, for
+tests/check/kernel_golden.c.
 
 What is expected comes from PyTorch's automatic differentiation of the plain formulas in double
 precision. Needs torch. Run it in this folder: python3 make_kernels.py | clang-format > kernels.h

@@ -10,7 +10,8 @@ import os
 import struct
 import sys
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers,
+                        processors, trainers)
 
 sys.path.insert(0, os.path.dirname(__file__))
 import token_lines
@@ -25,12 +26,15 @@ def train_bpe(texts):
     tok.post_processor = processors.ByteLevel(add_prefix_space=False, trim_offsets=True)
     tok.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tok.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=1500, initial_alphabet=alphabet, show_progress=False,
-                                                       special_tokens=["<|endoftext|>", "<|padding|>"]))
+    tok.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=1500, initial_alphabet=alphabet, show_progress=False,
+        special_tokens=["<|endoftext|>", "<|padding|>"]))
     tok.add_tokens([AddedToken(" " * n, normalized=True) for n in range(24, 1, -1)])
     tok.add_tokens([AddedToken("<mask>", lstrip=True, rstrip=True, normalized=False),
-                    AddedToken("<one two>", normalized=True), AddedToken("<solo>", single_word=True, normalized=False),
-                    AddedToken("<e\u0301t\u00e9>", normalized=True), AddedToken("<pad>", lstrip=True, normalized=True)])
+                    AddedToken("<one two>", normalized=True),
+                    AddedToken("<solo>", single_word=True, normalized=False),
+                    AddedToken("<e\u0301t\u00e9>", normalized=True),
+                    AddedToken("<pad>", lstrip=True, normalized=True)])
     return tok
 
 
@@ -40,10 +44,13 @@ def train_wordpiece(texts):
     tok.normalizer = normalizers.BertNormalizer(lowercase=True)
     tok.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tok.decoder = decoders.WordPiece()
-    tok.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=1500, special_tokens=special, show_progress=False))
-    tok.add_tokens([AddedToken("<one two>", normalized=True), AddedToken("<\u00c9T\u00c9>", normalized=True),
+    tok.train_from_iterator(texts, trainers.WordPieceTrainer(
+        vocab_size=1500, special_tokens=special, show_progress=False))
+    tok.add_tokens([AddedToken("<one two>", normalized=True),
+                    AddedToken("<\u00c9T\u00c9>", normalized=True),
                     AddedToken("<mask>", lstrip=True, normalized=False)])
-    tok.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tok.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     return tok
 
 
@@ -58,7 +65,8 @@ def summary(tok, text):
     """Number of tokens, and a hash of (id u32, start u64, end u64) each, little-endian."""
     e = tok.encode(text, add_special_tokens=False)
     spans = token_lines.byte_spans(text, e.offsets)
-    return [len(e.ids), "%016x" % fnv(b"".join(struct.pack("<IQQ", i, a, b) for i, (a, b) in zip(e.ids, spans)))]
+    packed = b"".join(struct.pack("<IQQ", i, a, b) for i, (a, b) in zip(e.ids, spans))
+    return [len(e.ids), "%016x" % fnv(packed)]
 
 
 def main():
@@ -75,7 +83,8 @@ def main():
             if len(text) > 300:
                 text = text[:300]
             row = {"text": text, **{name: summary(tok, text) for name, tok in made.items()}}
-            f.write(json.dumps(row, ensure_ascii=not text.isprintable(), separators=(",", ":")) + "\n")
+            f.write(json.dumps(row, ensure_ascii=not text.isprintable(),
+                               separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

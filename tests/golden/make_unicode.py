@@ -15,12 +15,14 @@ utf8proc.utf8proc_get_property.restype = ctypes.POINTER(ctypes.c_int16)
 utf8proc.utf8proc_version.restype = ctypes.c_char_p
 utf8proc.utf8proc_unicode_version.restype = ctypes.c_char_p
 
-LETTERS, NUMBERS, MN, PUNCTUATION, FORMATS = range(1, 6), range(9, 12), 6, range(12, 19), range(26, 30)
+LETTERS, NUMBERS, MN, PUNCTUATION, FORMATS = (range(1, 6), range(9, 12), 6, range(12, 19),
+                                              range(26, 30))
 ALONE = dict(clean_text=False, handle_chinese_chars=False, strip_accents=False, lowercase=False)
 clean = BertNormalizer(**{**ALONE, "clean_text": True})
 strip = BertNormalizer(**{**ALONE, "strip_accents": True})
 lower = BertNormalizer(**{**ALONE, "lowercase": True})
-bert, byte_level, nfd = pre_tokenizers.BertPreTokenizer(), pre_tokenizers.ByteLevel(add_prefix_space=False), normalizers.NFD()
+bert, nfd = pre_tokenizers.BertPreTokenizer(), normalizers.NFD()
+byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
 
 COMMENTS = {
     "letters": "letters to its pattern, of no category here",
@@ -80,19 +82,24 @@ def look():
 
 def main():
     found, lowered = look()
-    print("/* Where the Unicode tables of `tokenizers` are others than those of utf8proc %s (Unicode %s): its"
+    print("/* Where the Unicode tables of `tokenizers` are others than those of utf8proc %s "
+          "(Unicode %s): its"
           % (utf8proc.utf8proc_version().decode(), utf8proc.utf8proc_unicode_version().decode()))
-    print(" * parts are of different ages, and ids have to be the same. Made by tests/golden/make_unicode.py;")
+    print(" * parts are of different ages, and ids have to be the same. Made by "
+          "tests/golden/make_unicode.py;")
     print(" * not to be edited. */")
     print('#include "token.h"\n\nstruct range {\n    uint32_t first, last;\n};\n')
     for name, comment in COMMENTS.items():
-        print("/* %s */\nstatic const struct range %s[] = {" % (comment[0].upper() + comment[1:], name))
+        print("/* %s */\nstatic const struct range %s[] = {"
+              % (comment[0].upper() + comment[1:], name))
         print("    " + " ".join("{0x%X, 0x%X}," % tuple(r) for r in ranges(found[name])) + "\n};\n")
-    print("/* Lower case that is missing here. */\nstatic const struct {\n    uint32_t upper, lower;\n} lowered[] = {")
+    print("/* Lower case that is missing here. */\nstatic const struct {\n"
+          "    uint32_t upper, lower;\n} lowered[] = {")
     print("    " + " ".join("{0x%X, 0x%X}," % pair for pair in lowered) + "\n};\n")
     print("static const struct {\n    const struct range *range;\n    size_t n;\n} lists[] = {")
     for name in COMMENTS:
-        print("    [SP_UNICODE_%s] = {%s, sizeof %s / sizeof *%s}," % (name.upper(), name, name, name))
+        print("    [SP_UNICODE_%s] = {%s, sizeof %s / sizeof *%s},"
+              % (name.upper(), name, name, name))
     print("""};
 
 bool sp_unicode_in(enum sp_unicode_list list, uint32_t cp) {

@@ -36,19 +36,23 @@ SELECT * FROM t WHERE a='b''s' AND c IS NOT NULL; -- comment; {"k": [1, 2.5, nul
 I II III IV 1st 2nd 3rd Ph.D. M.B.A. e.g. i.e. vs. etc... ?!?! --- *** ~~~ === >>> <<< ||| \\\\ //// ____
 """.split("\n")[:-1]
 
-SPACES = [" ", "  ", "   ", " " * 7, " " * 23, " " * 24, " " * 25, " " * 26, " " * 51, "\t", "\t\t", "\n", "\n\n", "\n\n\n",
-          "\r\n", " \n", "\n ", "  \n\n  ", "\u00a0", "\u00a0 ", "\u3000", "\u2003", "\u2000", "\u2028", "\u2029", "\u1680",
-          "\u202f", "\u205f", "\x0b", "\x0c", "\x85", "\x1c", " \u00a0\t ", "\u200b", "\ufeff", "\u2060", "\u180e"]
-CONTROLS = ["\x00", "\x01", "\x07", "\x08", "\x1b[31m", "\x7f", "\x80", "\x9f", "\xad", "\ufffd", "\u200d", "\u200c",
-            "\u202e", "\u2066", "\ue000", "\U000f0000", "\U000e0001", "\ufff9", "\ufffe", "\U0001ffff"]
-MARKS = ["\u0301", "\u0300", "\u0323", "\u0308", "\u0327", "\u0338", "\u20e3", "\u0345", "\u0344", "\u0340", "\u0343", "\u3099",
-         "\u309a", "\u093c", "\u05b7", "\u05bc", "\u064b", "\u0651", "\u0e34", "\u1dce", "\U0001d165", "\U0001d16d", "\u0f71",
-         "\u0f72", "\u302e", "\ufe0f", "\u034f", "\u1161", "\u11a8", "\u09be", "\u0bbe", "\u0dca", "\u102e", "\U00011930"]
-ADDED = ["<|endoftext|>", "<|padding|>", "<|endoftext|", "|endoftext|>", "[CLS]", "[SEP]", "[MASK]", "[PAD]", "[UNK]", "[MASK",
-         "<mask>", "<one two>", "<solo>", "<été>", "<ÉTÉ>", "<pad>"]
-RANGES = [(0x20, 0x7E), (0xA0, 0x24F), (0x250, 0x36F), (0x370, 0x52F), (0x530, 0x6FF), (0x700, 0x97F), (0x980, 0xDFF),
-          (0xE00, 0x109F), (0x10A0, 0x13FF), (0x1400, 0x1AFF), (0x1B00, 0x1FFF), (0x2000, 0x2BFF), (0x2C00, 0x33FF),
-          (0x3400, 0x9FFF), (0xA000, 0xABFF), (0xAC00, 0xD7FF), (0xF900, 0xFFFF), (0x10000, 0x14FFF), (0x16000, 0x1BFFF),
+SPACES = [" ", "  ", "   ", " " * 7, " " * 23, " " * 24, " " * 25, " " * 26, " " * 51, "\t", "\t\t",
+          "\n", "\n\n", "\n\n\n", "\r\n", " \n", "\n ", "  \n\n  ", "\u00a0", "\u00a0 ", "\u3000",
+          "\u2003", "\u2000", "\u2028", "\u2029", "\u1680", "\u202f", "\u205f", "\x0b", "\x0c",
+          "\x85", "\x1c", " \u00a0\t ", "\u200b", "\ufeff", "\u2060", "\u180e"]
+CONTROLS = ["\x00", "\x01", "\x07", "\x08", "\x1b[31m", "\x7f", "\x80", "\x9f", "\xad", "\ufffd",
+            "\u200d", "\u200c", "\u202e", "\u2066", "\ue000", "\U000f0000", "\U000e0001", "\ufff9",
+            "\ufffe", "\U0001ffff"]
+MARKS = ["\u0301", "\u0300", "\u0323", "\u0308", "\u0327", "\u0338", "\u20e3", "\u0345", "\u0344",
+         "\u0340", "\u0343", "\u3099", "\u309a", "\u093c", "\u05b7", "\u05bc", "\u064b", "\u0651",
+         "\u0e34", "\u1dce", "\U0001d165", "\U0001d16d", "\u0f71", "\u0f72", "\u302e", "\ufe0f",
+         "\u034f", "\u1161", "\u11a8", "\u09be", "\u0bbe", "\u0dca", "\u102e", "\U00011930"]
+ADDED = ["<|endoftext|>", "<|padding|>", "<|endoftext|", "|endoftext|>", "[CLS]", "[SEP]", "[MASK]",
+         "[PAD]", "[UNK]", "[MASK", "<mask>", "<one two>", "<solo>", "<été>", "<ÉTÉ>", "<pad>"]
+RANGES = [(0x20, 0x7E), (0xA0, 0x24F), (0x250, 0x36F), (0x370, 0x52F), (0x530, 0x6FF),
+          (0x700, 0x97F), (0x980, 0xDFF), (0xE00, 0x109F), (0x10A0, 0x13FF), (0x1400, 0x1AFF),
+          (0x1B00, 0x1FFF), (0x2000, 0x2BFF), (0x2C00, 0x33FF), (0x3400, 0x9FFF), (0xA000, 0xABFF),
+          (0xAC00, 0xD7FF), (0xF900, 0xFFFF), (0x10000, 0x14FFF), (0x16000, 0x1BFFF),
           (0x1D000, 0x1FBFF), (0x20000, 0x323AF), (0x1100, 0x11FF), (0x0, 0x10FFFF)]
 
 
@@ -64,14 +68,16 @@ def word(rng):
     if kind < 4:
         return rng.choice(rng.choice(SAMPLES).split() or ["a"])
     if kind == 4:
-        return "".join(rng.choice("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") for _ in range(rng.randint(1, 12)))
+        return "".join(rng.choice("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+                       for _ in range(rng.randint(1, 12)))
     if kind == 5:
         return "".join(rng.choice("0123456789.,-/:%") for _ in range(rng.randint(1, 10)))
     if kind == 6:
         low, high = rng.choice(RANGES)
         return "".join(scalar(rng, low, high) for _ in range(rng.randint(1, 6)))
     if kind == 7:
-        return rng.choice("aeouAEOnNcC=<\u0915\u304b\u1100\u1112 ") + "".join(rng.choice(MARKS) for _ in range(rng.randint(1, 4)))
+        base = rng.choice("aeouAEOnNcC=<\u0915\u304b\u1100\u1112 ")
+        return base + "".join(rng.choice(MARKS) for _ in range(rng.randint(1, 4)))
     if kind == 8:
         return rng.choice(ADDED)
     return rng.choice(CONTROLS)
@@ -118,7 +124,8 @@ def line(rng):
     if r < 0.42:
         chars = list(text)
         for _ in range(rng.randint(1, 6)):
-            chars.insert(rng.randrange(len(chars) + 1), rng.choice(MARKS + CONTROLS + SPACES + ADDED))
+            chars.insert(rng.randrange(len(chars) + 1),
+                         rng.choice(MARKS + CONTROLS + SPACES + ADDED))
         return "".join(chars)
     if r < 0.45:
         return rng.choice([text.upper(), text.lower(), text.title(), text.swapcase()])
@@ -129,7 +136,8 @@ def line(rng):
 
 def lines(n, seed):
     rng = random.Random(seed)
-    fixed = ["", " ", "\n", "a", "\u00e9", "e\u0301", "\u4e2d", "\x00", "\ufffd", "\ufeff"] + [s.replace("\\n", "\n") for s in SAMPLES]
+    fixed = ["", " ", "\n", "a", "\u00e9", "e\u0301", "\u4e2d", "\x00", "\ufffd",
+             "\ufeff"] + [s.replace("\\n", "\n") for s in SAMPLES]
     out = fixed[:n]
     while len(out) < n:
         out.append(line(rng))
