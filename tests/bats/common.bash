@@ -7,3 +7,6 @@ TREE=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 export TREE
 
 pipe() { PATH=$STATEPIPE_BUILD/bin:$PATH bash -o pipefail -c "$1"; }
+
+# A sanitizer takes memory of its own: limits on memory say nothing then.
+needs_plain_memory() { [ "${SAN:-0}" = 0 ] || skip "a sanitizer takes memory of its own"; }

@@ -56,3 +56,13 @@ for line in open(sys.argv[1], encoding="utf-8"):
     run -66 pipe "detokenize none"
     run -74 pipe "tokenize -m bytes a | detokenize >/dev/full"
 }
+
+@test "the stream's own directory is used only when nothing else is said" {
+    pipe 'tokenize -m "$TREE/share/model" $TREE/share/samples/prose.txt' >"$BATS_TEST_TMPDIR/tokens"
+    pipe 'detokenize' <"$BATS_TEST_TMPDIR/tokens" | cmp - "$TREE"/share/samples/prose.txt
+    STATEPIPE_MODEL=$TREE/tests/golden/tokens/bert.json run pipe "detokenize <$BATS_TEST_TMPDIR/tokens"
+    [ "$status" -ne 0 ]
+    run pipe "detokenize -m bytes <$BATS_TEST_TMPDIR/tokens"
+    [ "$status" -eq 65 ]
+    [[ "$output" == *"made with another tokenizer than that of bytes"* ]]
+}

@@ -143,6 +143,7 @@ END
 }
 
 @test "memory up to head does not grow with the document" {
+    needs_plain_memory
     write_peak
     yes 'B.Sc. of X, 2014 and more of the same ' | dd bs=1 count=200000 iflag=fullblock status=none >long.txt
     pipe "python3 peak.py 1 tokenize long.txt | python3 peak.py 2 embed |

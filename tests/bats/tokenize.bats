@@ -214,10 +214,10 @@ END
 }
 
 @test "20 MB of one line without a space: no more memory than for a page" {
+    needs_plain_memory
     head -c 20000000 /dev/zero | tr '\0' x >text
     for tok in bytes "$golden/bpe.json" "$golden/wordpiece.json"; do
-        (ulimit -v 200000 2>/dev/null; [ -n "$(ldd "$STATEPIPE_BUILD/bin/tokenize" | grep asan)" ] && ulimit -v unlimited
-         pipe "tokenize -m '$tok' text | tail -c 20 >/dev/null")
+        (ulimit -v 200000; pipe "tokenize -m '$tok' text | tail -c 20 >/dev/null")
     done
 }
 
