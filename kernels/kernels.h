@@ -171,9 +171,9 @@ struct sp_kernels {
 
     void (*adamw)(const struct sp_adamw *a, int64_t i0, int64_t i1);
     /* Element-wise helpers over runs of n floats. */
-    /* e^x below 1 ULP (of the smallest denormal where the result is denormal), 0 and infinity where
-     * e^x rounds to them. `make check` looks at every 2039th float, kernel_vector --exhaustive at
-     * all of them. */
+    /* e^x within 1.02 ULP (of the smallest denormal where the result is denormal), 0 and infinity
+     * where e^x rounds to them. `make check` looks at every 2039th float, kernel_vector
+     * --exhaustive at all of them. */
     void (*vexp)(float *y, const float *x, int64_t n);
     void (*to_bf16)(uint16_t *y, const float *x, int64_t n); /* round to nearest even */
     double (*sum_squares)(const float *x, int64_t n);

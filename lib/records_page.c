@@ -107,16 +107,17 @@ enum sp_code sp_records_page_write(FILE *out, enum sp_records_format format,
     fputs(html ? "<section>\n<h2>" : "==> ", out);
     put_text(out, format, doc->id, strlen(doc->id));
     fputs(html ? "</h2>\n<pre>\n" : " <==\n", out);
+    const char *text = doc->text ? doc->text : ""; /* NULL where no TEXT came */
     size_t at = 0;
     for (size_t i = 0; i < n_mark; i++) {
-        put_text(out, format, doc->text + at, (size_t)mark[i].start - at);
+        put_text(out, format, text + at, (size_t)mark[i].start - at);
         open_mark(out, format, &mark[i]);
-        put_text(out, format, doc->text + mark[i].start, (size_t)(mark[i].end - mark[i].start));
+        put_text(out, format, text + mark[i].start, (size_t)(mark[i].end - mark[i].start));
         close_mark(out, format);
         at = (size_t)mark[i].end;
     }
-    put_text(out, format, doc->text + at, doc->n_text - at);
-    if (doc->n_text && doc->text[doc->n_text - 1] != '\n') putc('\n', out);
+    put_text(out, format, text + at, doc->n_text - at);
+    if (doc->n_text && text[doc->n_text - 1] != '\n') putc('\n', out);
     if (html) fputs("</pre>\n</section>\n", out);
     free(mark);
     return SP_OK;
