@@ -17,7 +17,7 @@ static inline vec exp2_fraction(vec f) {
     return vec_fma(p, f, vec_set(1));
 }
 
-/* e^x, within 1.02 ULP (checked for every float, tests/check/kernel_vector.c --exhaustive); denormal
+/* e^x, within 1.02 ULP (checked for every float, kernel_vector --exhaustive); denormal
  * results are rounded like all others, NaN stays. Out of range x is moved to where the result is 0
  * or infinity anyway, because infinity minus itself is NaN. */
 static inline vec vec_exp(vec x) {
