@@ -159,9 +159,9 @@ struct sp_kernels {
                         int64_t r1);
     void (*xent)(const struct sp_xent *a, int64_t r0, int64_t r1);
 
-    /* y[r, o] (+)= sum_k x[r, k] * w[o, k] for few rows r < n_row and outputs o in [o0, o1): a
-     * product bound by reading w once. The bits of a row do not depend on n_row. add: y += instead
-     * of y =. bias (d_out) may be NULL and is added when not `add`. */
+    /* y[r, o] (+)= sum_k x[r, k] * w[o, k] for few rows r < n_row (at least 1) and outputs o in
+     * [o0, o1): a product bound by reading w once. The bits of a row do not depend on n_row. add: y
+     * += instead of y =. bias (d_out) may be NULL and is added when not `add`. */
     void (*matvec_f32)(const float *w, int64_t ldw, const float *x, int64_t ldx, int64_t n_row,
                        int64_t d_in, const float *bias, float *y, int64_t ldy, int64_t o0,
                        int64_t o1, int add);

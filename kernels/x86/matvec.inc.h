@@ -2,66 +2,102 @@
  *   MATVEC(name)                        the name of a function for this type
  *   MATVEC_WEIGHT                       the type
  *   MATVEC_LOAD(p), MATVEC_FIRST(p, n)  a vector of weights, the first n of one
- * Four outputs at a time are enough to keep as many bytes under way as the memory gives, and their
- * weights stay in the first-level cache for the other rows of x. Every sum has its own accumulator,
- * so its bits depend on neither the number of rows nor the range of outputs. */
+ * For one row of x, one row of w at a time, so that the memory sees one stream; MATVEC_ROWS rows of
+ * x share the weights of MATVEC_OUTS outputs in registers. Every sum has two accumulators of its
+ * own, for the even and the odd vectors: its bits depend on neither the number of rows nor the
+ * range of outputs, and the additions keep up with the memory. */
 
-/* How far ahead weights are asked for. The CPU's own prefetching stops at every 4 KiB and is slow
- * to start again: bf16 rows were read at 0.7 of the memory's bandwidth without this, at all of it
- * with. */
-#ifndef MATVEC_AHEAD_BYTES
-#define MATVEC_AHEAD_BYTES 8192
+#ifndef MATVEC_ROWS
+#define MATVEC_ROWS 4
+#define MATVEC_OUTS (VEC_LANES == 16 ? 2 : 1) /* as many sums as there are registers for */
 #define MATVEC_LINE_BYTES 64
+#define MATVEC_EACH(i, n) _Pragma("GCC unroll 4") for (int i = 0; i < (n); i++)
+/* How far ahead weights are asked for. Intel's own prefetching stops at every 4 KiB and is slow to
+ * start again: on Sapphire Rapids bf16 rows were read at 0.7 of the memory's bandwidth without
+ * asking, at all of it with. AMD's follows one stream across pages, and asking only disturbs it: on
+ * Zen 4 rows were read at all of the bandwidth without, at 0.6 to 0.9 with. */
+static inline uintptr_t matvec_ahead_bytes(void) {
+    return __builtin_cpu_is("amd") ? 0 : 8192;
+}
 #endif
 
-static void MATVEC(dot4)(const MATVEC_WEIGHT *const w[4], const float *x, int64_t d_in,
-                         float sum[4]) {
-    vec s0 = vec_zero(), s1 = vec_zero(), s2 = vec_zero(), s3 = vec_zero();
-    /* The four rows lie one behind another, but for a wider ldw. */
-    uintptr_t ahead = (uintptr_t)w[0] + MATVEC_AHEAD_BYTES;
-    const uintptr_t per_step = 4 * VEC_LANES * sizeof(MATVEC_WEIGHT);
+/* sum[o][r] = w[o] . x[r] for n_out rows of w and n_row of x, both constants where it is called. */
+static inline __attribute__((always_inline)) void
+MATVEC(dot)(const MATVEC_WEIGHT *w, int64_t ldw, int n_out, const float *x, int64_t ldx, int n_row,
+            int64_t d_in, uintptr_t ahead, float sum[MATVEC_OUTS][MATVEC_ROWS]) {
+    vec even[MATVEC_OUTS][MATVEC_ROWS], odd[MATVEC_OUTS][MATVEC_ROWS];
+    MATVEC_EACH(o, n_out) MATVEC_EACH(r, n_row) even[o][r] = odd[o][r] = vec_zero();
     int64_t k = 0;
-    for (; k + VEC_LANES <= d_in; k += VEC_LANES) {
-        vec value = vec_load(x + k);
-        for (uintptr_t end = ahead + per_step; ahead < end; ahead += MATVEC_LINE_BYTES)
-            __builtin_prefetch((const void *)ahead);
-        s0 = vec_fma(MATVEC_LOAD(w[0] + k), value, s0);
-        s1 = vec_fma(MATVEC_LOAD(w[1] + k), value, s1);
-        s2 = vec_fma(MATVEC_LOAD(w[2] + k), value, s2);
-        s3 = vec_fma(MATVEC_LOAD(w[3] + k), value, s3);
+    for (; k + 2 * VEC_LANES <= d_in; k += 2 * VEC_LANES) {
+        const MATVEC_WEIGHT *p = w + k;
+        if (ahead)
+            for (uintptr_t line = 0; line < 2 * VEC_LANES * sizeof *w; line += MATVEC_LINE_BYTES)
+                __builtin_prefetch((const void *)((uintptr_t)p + ahead + line));
+        MATVEC_EACH(o, n_out) {
+            vec w0 = MATVEC_LOAD(p + o * ldw), w1 = MATVEC_LOAD(p + o * ldw + VEC_LANES);
+            MATVEC_EACH(r, n_row) {
+                even[o][r] = vec_fma(w0, vec_load(x + r * ldx + k), even[o][r]);
+                odd[o][r] = vec_fma(w1, vec_load(x + r * ldx + k + VEC_LANES), odd[o][r]);
+            }
+        }
     }
-    if (k < d_in) {
-        int64_t n = d_in - k;
-        vec value = vec_load_mask(x + k, vec_first(n));
-        s0 = vec_fma(MATVEC_FIRST(w[0] + k, n), value, s0);
-        s1 = vec_fma(MATVEC_FIRST(w[1] + k, n), value, s1);
-        s2 = vec_fma(MATVEC_FIRST(w[2] + k, n), value, s2);
-        s3 = vec_fma(MATVEC_FIRST(w[3] + k, n), value, s3);
+    /* What is left, less than two vectors: the first of it is even, the rest odd. */
+    const int64_t left = d_in - k, n0 = left < VEC_LANES ? left : VEC_LANES, n1 = left - n0;
+    if (left > 0) {
+        MATVEC_EACH(o, n_out) {
+            vec w0 = MATVEC_FIRST(w + o * ldw + k, n0);
+            MATVEC_EACH(r, n_row)
+            even[o][r] = vec_fma(w0, vec_load_mask(x + r * ldx + k, vec_first(n0)), even[o][r]);
+        }
     }
-    sum[0] = vec_sum(s0);
-    sum[1] = vec_sum(s1);
-    sum[2] = vec_sum(s2);
-    sum[3] = vec_sum(s3);
+    if (n1 > 0) {
+        k += VEC_LANES;
+        MATVEC_EACH(o, n_out) {
+            vec w1 = MATVEC_FIRST(w + o * ldw + k, n1);
+            MATVEC_EACH(r, n_row)
+            odd[o][r] = vec_fma(w1, vec_load_mask(x + r * ldx + k, vec_first(n1)), odd[o][r]);
+        }
+    }
+    MATVEC_EACH(o, n_out)
+    MATVEC_EACH(r, n_row) sum[o][r] = vec_sum(vec_add(even[o][r], odd[o][r]));
+}
+
+/* Rows [r0, r1) of x with n_out rows of w, in blocks of MATVEC_ROWS while there are as many. */
+static inline __attribute__((always_inline)) void
+MATVEC(outputs)(const MATVEC_WEIGHT *w, int64_t ldw, int n_out, const float *x, int64_t ldx,
+                int64_t r0, int64_t r1, int64_t d_in, uintptr_t ahead, const float *bias, float *y,
+                int64_t ldy, int add) {
+    for (int64_t r = r0, n; r < r1; r += n) {
+        float sum[MATVEC_OUTS][MATVEC_ROWS];
+        n = r1 - r < MATVEC_ROWS ? 1 : MATVEC_ROWS;
+        if (n == MATVEC_ROWS)
+            MATVEC(dot)(w, ldw, n_out, x + r * ldx, ldx, MATVEC_ROWS, d_in, ahead, sum);
+        else
+            MATVEC(dot)(w, ldw, n_out, x + r * ldx, ldx, 1, d_in, ahead, sum);
+        for (int o = 0; o < n_out; o++) {
+            for (int64_t i = 0; i < n; i++) {
+                float *to = y + (r + i) * ldy + o;
+                *to = (add ? *to : bias ? bias[o] : 0) + sum[o][i];
+            }
+        }
+        ahead = 0;
+    }
 }
 
 static void MATVEC(matvec)(const MATVEC_WEIGHT *w, int64_t ldw, const float *x, int64_t ldx,
                            int64_t n_row, int64_t d_in, const float *bias, float *y, int64_t ldy,
                            int64_t o0, int64_t o1, int add) {
-    for (int64_t o = o0; o < o1; o += 4) {
-        int64_t n_out = o1 - o < 4 ? o1 - o : 4;
-        const MATVEC_WEIGHT *row[4]; /* the last output again where there are no four */
-        for (int64_t i = 0; i < 4; i++) row[i] = w + (o + (i < n_out ? i : n_out - 1)) * ldw;
-        for (int64_t r = 0; r < n_row; r++) {
-            float sum[4], *to = y + r * ldy + o;
-            MATVEC(dot4)(row, x + r * ldx, d_in, sum);
-            for (int64_t i = 0; i < n_out; i++) {
-                if (add) {
-                    to[i] += sum[i];
-                } else {
-                    to[i] = sum[i] + (bias ? bias[o + i] : 0);
-                }
-            }
-        }
+    const uintptr_t ahead = matvec_ahead_bytes();
+    /* The first rows of x bring the weights, an output at a time; the others find them cached. */
+    const int64_t rest = n_row % MATVEC_ROWS, first = rest ? rest : MATVEC_ROWS;
+    for (int64_t o = o0; o < o1; o += MATVEC_OUTS) {
+        int64_t n_out = o1 - o < MATVEC_OUTS ? o1 - o : MATVEC_OUTS;
+        for (int64_t i = o; i < o + n_out; i++) MATVEC(outputs)
+        (w + i * ldw, ldw, 1, x, ldx, 0, n_out < MATVEC_OUTS ? n_row : first, d_in, ahead,
+         bias ? bias + i : NULL, y + i, ldy, add);
+        if (n_out == MATVEC_OUTS) MATVEC(outputs)
+        (w + o * ldw, ldw, MATVEC_OUTS, x, ldx, first, n_row, d_in, 0, bias ? bias + o : NULL,
+         y + o, ldy, add);
     }
     vec_done();
 }

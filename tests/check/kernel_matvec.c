@@ -164,6 +164,8 @@ int main(int argc, char **argv) {
         bench(768, 50280, 1, true);
         bench(768, 50280, 4, false);
         bench(768, 50280, 4, true);
+        bench(768, 50280, 16, false);
+        bench(768, 50280, 16, true);
         bench(768, 3072, 1, false); /* its in_proj */
         bench(768, 3072, 1, true);
         bench(768, 3072, 64, false);
