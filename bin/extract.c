@@ -142,7 +142,8 @@ static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer
     } else {
         code = sp_gather_add(&x->doc, rec, err);
     }
-    if (!code && x->to_stream && (rec->kind == SP_KIND_DOC || rec->kind == SP_KIND_DOCEND))
+    if (!code && x->to_stream &&
+        (rec->kind == SP_KIND_DOC || rec->kind == SP_KIND_STATE || rec->kind == SP_KIND_DOCEND))
         code = sp_writer_write(w, rec, err);
     sp_record_free(rec);
     return code;

@@ -5,7 +5,7 @@
 static struct {
     const char *model, *layers, *load_state, *dump_state, *device, *dtype, *wire;
     int64_t jobs;
-    bool force;
+    bool force, emit_state;
     int verbose;
 } opt = {.device = "auto", .dtype = "f32", .wire = "f32"};
 
@@ -17,6 +17,8 @@ static const struct sp_option options[] = {
      &opt.load_state, 0, 0},
     {SP_OPT_STRING, 0, "dump-state", "NAME",
      "write each document's final state: %i its id, %n its number", &opt.dump_state, 0, 0},
+    {SP_OPT_FLAG, 0, "emit-state", NULL, "put each document's final state into the stream too",
+     &opt.emit_state, 0, 0},
     {SP_OPT_CHOICE, 0, "dtype", "f32|bf16", "type of weights and inputs in products (f32)",
      &opt.dtype, 0, 0},
     {SP_OPT_CHOICE, 0, "wire", "f32|bf16", "type of the hidden states that are written (f32)",
@@ -32,8 +34,7 @@ static const struct sp_program program = {
     .operands = "[FILE...]",
     .summary = "Runs layers of a Mamba model over a stream of hidden states.",
     .detail =
-        "A state segment in front of the stream sets the initial state as --load-state does.\n"
-        "With --dump-state and a terminal as output no stream is written.",
+        "A state segment in front of the stream sets the initial state as --load-state does.",
     .example = "tokenize cv.txt | embed | mamba-layer --dump-state cv.state | head | extract",
     .options = options};
 
@@ -74,7 +75,8 @@ int main(int argc, char **argv) {
                                   .dtype = dtype_of(opt.dtype),
                                   .wire = dtype_of(opt.wire),
                                   .load_state = opt.load_state,
-                                  .dump_state = opt.dump_state};
+                                  .dump_state = opt.dump_state,
+                                  .emit_state = opt.emit_state};
     struct sp_filter filter = {0};
     struct sp_layers *layers = NULL;
     filter.silent = opt.dump_state && !opt.force && isatty(STDOUT_FILENO);

@@ -145,7 +145,7 @@ static enum sp_code take_doc(struct sp_filter *f, struct sp_record *rec, struct 
     return hand_over(f, rec, err);
 }
 
-/* TEXT, CHUNK and DOCEND belong to the document that is open. */
+/* TEXT, CHUNK, DOCEND and a document's own STATE belong to the document that is open. */
 static enum sp_code take_part(struct sp_filter *f, struct sp_record *rec, struct sp_error *err) {
     struct sp_filter_run *run = f->run;
     uint64_t doc = 0;
@@ -257,6 +257,7 @@ static enum sp_code take(struct sp_filter *f, struct sp_record *rec, struct sp_e
     case SP_KIND_END: return take_end(f, rec, err);
     case SP_KIND_HEAD: return hand_over(f, rec, err);
     case SP_KIND_STATE:
+        if (run->hello.content != SP_STATE) return take_part(f, rec, err);
         if (f->takes_states) return hand_over(f, rec, err);
         break;
     case SP_KIND_OTHER:

@@ -1,7 +1,5 @@
 /* Layers over a stream of hidden states: documents, their states, and what is held of them. */
-#include "net_layers.h"
-
-#include "net_pack.h"
+#include "net_layers_internal.h"
 #include "net_stream.h"
 #include "net_weights.h"
 
@@ -9,46 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ID_MAX 4096 /* bytes of a document's id that are kept */
 #define FILE_NAME_MAX 4096
-
-/* A document that is held, being read, or left open. */
-struct document {
-    struct sp_pack_doc pack; /* first: see net_pack.h */
-    struct document *next;   /* in the list of open or of free ones */
-    struct document *other;  /* in the list of all */
-    uint64_t doc;            /* its index in the segment */
-    uint64_t number;         /* and in the run */
-    bool failed;
-    struct sp_hash prefix;
-    uint64_t n_tok;
-    enum sp_origin origin;
-    uint32_t last_id;
-    float *last_hidden; /* (d_model): of the last row written */
-    bool has_last;
-    size_t n_id;
-    char id[ID_MAX];
-};
-
-struct sp_layers {
-    struct sp_layers_options o;
-    struct sp_filter *filter;
-    struct sp_model *model;
-    const struct sp_config *c;
-    struct sp_backend *be;
-    struct sp_net *net;
-    struct sp_state *state;         /* what documents start from, or NULL */
-    struct sp_state_gather arrived; /* STATE records that will replace it */
-    bool in_state;                  /* the segment is one of content: state */
-    struct sp_hello hello;
-    struct sp_pack pack;
-    size_t docs_max, n_doc; /* documents with a state; how many may be held */
-    uint64_t number;
-    bool dumped;
-    struct document *current; /* being read, or NULL */
-    struct document *open, *free, *all;
-    size_t n_open;
-};
 
 /* ---- starting ------------------------------------------------------------------------------- */
 
@@ -60,19 +19,9 @@ enum sp_code sp_layers_new(struct sp_layers **l, const struct sp_layers_options 
     return SP_OK;
 }
 
-static void document_free(struct sp_layers *l, struct document *d) {
-    if (!d) return;
-    sp_seq_free(l->net, d->pack.seq);
-    free(d->last_hidden);
-    free(d);
-}
-
 void sp_layers_free(struct sp_layers *l) {
     if (!l) return;
-    for (struct document *d = l->all, *other; d; d = other) {
-        other = d->other;
-        document_free(l, d);
-    }
+    sp_layers_doc_free_all(l);
     sp_pack_clear(&l->pack);
     sp_state_gather_clear(&l->arrived);
     sp_state_free(l->state);
@@ -146,8 +95,7 @@ static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record
                              struct sp_error *err) {
     struct sp_layers *l = ctx;
     (void)rec;
-    l->in_state = hello->content == SP_STATE;
-    if (l->in_state) return SP_OK;
+    if (hello->content == SP_STATE) return SP_OK;
     l->hello = *hello;
     enum sp_code code = SP_OK;
     if (!l->model)
@@ -165,119 +113,37 @@ static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record
 
 /* ---- documents ------------------------------------------------------------------------------ */
 
-static void forget(struct sp_layers *l, struct document *d) {
-    d->next = l->free;
-    l->free = d;
-    l->n_doc--;
-}
-
 /* The document that is being read has failed. */
 static void drop_current(struct sp_layers *l) {
-    forget(l, l->current);
+    sp_layers_doc_forget(l, l->current);
     l->current = NULL;
 }
 
-static enum sp_code document_new(struct sp_layers *l, struct document **out, struct sp_error *err) {
-    struct document *d = l->free;
-    *out = NULL;
-    if (d) {
-        l->free = d->next;
-    } else {
-        d = calloc(1, sizeof *d);
-        if (d) d->last_hidden = malloc((size_t)l->c->d_model * sizeof(float));
-        enum sp_code code = d && d->last_hidden ? sp_seq_new(l->net, &d->pack.seq, err)
-                                                : sp_error_memory(err, "a document");
-        if (code) {
-            document_free(l, d);
-            return code;
-        }
-        d->other = l->all;
-        l->all = d;
-    }
-    l->n_doc++;
-    d->next = NULL;
-    d->failed = d->has_last = false;
-    d->prefix = (struct sp_hash){0};
-    d->n_tok = 0;
-    d->origin = SP_ORIGIN_READ;
-    enum sp_code code = l->state ? sp_seq_load(l->net, d->pack.seq, l->state, err)
-                                 : sp_seq_reset(l->net, d->pack.seq, err);
-    if (!code && l->state) {
-        d->prefix = l->state->prefix;
-        d->n_tok = l->state->n_tok;
-        d->origin = l->state->origin;
-        d->has_last = l->state->has_last;
-        d->last_id = l->state->last_id;
-        if (d->has_last)
-            memcpy(d->last_hidden, l->state->last_hidden, (size_t)l->c->d_model * sizeof(float));
-    }
-    if (code)
-        forget(l, d);
-    else
-        *out = d;
-    return code;
-}
-
-/* The document that was left open under this id. */
-static enum sp_code document_continue(struct sp_layers *l, const char *id, size_t n_id,
-                                      struct document **out, struct sp_error *err) {
-    for (struct document **at = &l->open; *at; at = &(*at)->next) {
-        struct document *d = *at;
-        if (d->n_id != n_id || memcmp(d->id, id, n_id) != 0) continue;
-        *at = d->next;
-        d->next = NULL;
-        l->n_open--;
-        *out = d;
-        return SP_OK;
-    }
-    return sp_error_set(err, SP_E_DATA, "it goes on with a document that was not left open");
-}
-
-static enum sp_code document_start(struct sp_layers *l, const struct sp_record *rec,
-                                   struct sp_error *err) {
-    const char *id = "";
-    size_t n_id = 0;
-    bool cont = false;
-    struct document *d = NULL;
-    sp_record_get_str(rec, "id", &id, &n_id);
-    sp_record_get_bool(rec, "cont", &cont);
-    if (n_id > ID_MAX) return sp_error_set(err, SP_E_DATA, "its id has more than %d bytes", ID_MAX);
-    enum sp_code code = cont ? document_continue(l, id, n_id, &d, err) : document_new(l, &d, err);
-    if (code) return code;
-    if (!cont) {
-        d->number = l->number++;
-        d->n_id = n_id;
-        memcpy(d->id, id, n_id);
-    }
-    sp_record_get_u64(rec, "doc", &d->doc);
-    l->current = d;
-    return SP_OK;
-}
-
-static enum sp_code dump(struct sp_layers *l, const struct document *d, struct sp_error *err) {
+static enum sp_code dump(struct sp_layers *l, const struct sp_layers_doc *d,
+                         const struct sp_state *s, struct sp_error *err) {
     char path[FILE_NAME_MAX];
     bool varies;
     enum sp_code code = sp_layers_file_name(path, sizeof path, l->o.dump_state, d->id, d->n_id,
                                             d->number, &varies, err);
-    if (code) return code;
+    if (code) return sp_error_prefix(err, "--dump-state");
     if (l->dumped && !varies)
         return sp_error_set(err, SP_E_USAGE,
                             "--dump-state %.200s: a second document would overwrite the first "
                             "one's state; use %%i (its id) or %%n (its number) in the name",
                             l->o.dump_state);
     l->dumped = true;
+    return sp_state_write(s, path, err);
+}
+
+/* What is asked for of a document's state when it ends: a file, records in front of its DOCEND. */
+static enum sp_code hand_out_state(struct sp_layers *l, const struct sp_layers_doc *d,
+                                   struct sp_writer *w, struct sp_error *err) {
+    bool emit = l->o.emit_state && w;
+    if (!l->o.dump_state && !emit) return SP_OK;
     struct sp_state *s;
-    code = sp_state_new(&s, l->model, (uint32_t)l->o.first, (uint32_t)l->o.last, err);
-    if (code) return code;
-    s->tokenizer = l->hello.tokenizer;
-    s->prefix = d->prefix;
-    s->n_tok = d->n_tok;
-    s->origin = d->origin;
-    s->has_last = d->has_last && l->o.last == l->c->n_layer - 1;
-    s->last_id = d->last_id;
-    if (s->has_last) memcpy(s->last_hidden, d->last_hidden, (size_t)l->c->d_model * sizeof(float));
-    code = sp_seq_store(l->net, d->pack.seq, s, err);
-    if (!code) code = sp_state_write(s, path, err);
+    enum sp_code code = sp_layers_doc_state(l, d, &s, err);
+    if (!code && l->o.dump_state) code = dump(l, d, s, err);
+    if (!code && emit) code = sp_state_send_records(s, &d->doc, w, err);
     sp_state_free(s);
     return code;
 }
@@ -285,7 +151,7 @@ static enum sp_code dump(struct sp_layers *l, const struct document *d, struct s
 /* ---- writing -------------------------------------------------------------------------------- */
 
 /* What a computed chunk adds to what is known of its document. */
-static enum sp_code account(struct sp_layers *l, struct document *d, const struct sp_held *h,
+static enum sp_code account(struct sp_layers *l, struct sp_layers_doc *d, const struct sp_held *h,
                             struct sp_error *err) {
     struct sp_tensor *ids = sp_record_tensor(h->rec, "ids");
     if (!sp_weights_finite(h->hidden, SP_F32, (size_t)(h->n * l->c->d_model)))
@@ -303,33 +169,14 @@ static enum sp_code account(struct sp_layers *l, struct document *d, const struc
 
 static enum sp_code finish(struct sp_layers *l, struct sp_held *h, struct sp_writer *w,
                            struct sp_error *err) {
-    struct document *d = (struct document *)h->doc;
+    struct sp_layers_doc *d = (struct sp_layers_doc *)h->doc;
     enum sp_code code = SP_OK;
     if (h->rec->kind == SP_KIND_CHUNK) {
         code = account(l, d, h, err);
         if (!code && l->o.wire == SP_BF16) code = sp_stream_to_bf16(h->rec, "hidden", err);
     }
-    if (!code && h->rec->kind == SP_KIND_DOCEND && l->o.dump_state) code = dump(l, d, err);
+    if (!code && h->rec->kind == SP_KIND_DOCEND) code = hand_out_state(l, d, w, err);
     return code || !w ? code : sp_writer_write(w, h->rec, err);
-}
-
-/* A document that goes on keeps its state; any other gives it back. */
-static enum sp_code end_document(struct sp_layers *l, struct document *d,
-                                 const struct sp_record *rec, struct sp_error *err) {
-    const char *status = "";
-    size_t n = 0;
-    sp_record_get_str(rec, "status", &status, &n);
-    if (d->failed || n != 4 || memcmp(status, "open", 4) != 0) {
-        forget(l, d);
-        return SP_OK;
-    }
-    if (l->n_open == SP_LAYERS_OPEN_MAX)
-        return sp_error_set(err, SP_E_USAGE, "more than %d documents are left open",
-                            SP_LAYERS_OPEN_MAX);
-    d->next = l->open;
-    l->open = d;
-    l->n_open++;
-    return SP_OK;
 }
 
 /* Computes and writes everything held, in the order in which it came. */
@@ -338,14 +185,14 @@ static enum sp_code flush(struct sp_layers *l, struct sp_writer *w, struct sp_er
     enum sp_code code = sp_pack_compute(&l->pack, err);
     for (size_t i = 0; i < l->pack.n && !code; i++) {
         struct sp_held *h = &l->pack.held[i];
-        struct document *d = (struct document *)h->doc;
+        struct sp_layers_doc *d = (struct sp_layers_doc *)h->doc;
         if (!d->failed) code = finish(l, h, w, err);
         if (code == SP_E_DATA) {
             struct sp_error why = *err;
             d->failed = true;
             code = sp_filter_fail_doc(l->filter, d->doc, &why, err);
         }
-        if (!code && h->rec->kind == SP_KIND_DOCEND) code = end_document(l, d, h->rec, err);
+        if (!code && h->rec->kind == SP_KIND_DOCEND) code = sp_layers_doc_end(l, d, h->rec, err);
         sp_record_free(h->rec);
         h->rec = NULL;
     }
@@ -387,11 +234,12 @@ static enum sp_code take_state(struct sp_layers *l, struct sp_record *rec, struc
 }
 
 static enum sp_code hold(struct sp_layers *l, struct sp_record *rec, struct sp_error *err) {
-    struct document *d = l->current;
+    struct sp_layers_doc *d = l->current;
     struct sp_tensor *hidden = NULL;
     enum sp_code code = SP_OK;
     if (rec->kind == SP_KIND_CHUNK) code = sp_stream_hidden(rec, l->c->d_model, &hidden, err);
-    if (!code && rec->kind == SP_KIND_CHUNK && l->o.dump_state && !sp_record_tensor(rec, "ids"))
+    if (!code && rec->kind == SP_KIND_CHUNK && (l->o.dump_state || l->o.emit_state) &&
+        !sp_record_tensor(rec, "ids"))
         code = sp_error_set(err, SP_E_DATA, "a CHUNK without `ids`, which a state needs");
     if (code) {
         sp_record_free(rec);
@@ -411,7 +259,7 @@ static enum sp_code begin(struct sp_layers *l, const struct sp_record *rec, stru
     /* What an open document was last told may still be held. */
     sp_record_get_bool(rec, "cont", &cont);
     if (cont || l->n_doc >= l->docs_max + l->n_open) code = flush(l, w, err);
-    if (!code) code = document_start(l, rec, err);
+    if (!code) code = sp_layers_doc_start(l, rec, err);
     if (code != SP_E_DATA) return code;
     struct sp_error why = *err;
     code = flush(l, w, err);
@@ -423,7 +271,9 @@ static enum sp_code begin(struct sp_layers *l, const struct sp_record *rec, stru
 static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer *w,
                               struct sp_error *err) {
     struct sp_layers *l = ctx;
-    if (rec->kind == SP_KIND_STATE) return take_state(l, rec, w, err);
+    uint64_t doc;
+    if (rec->kind == SP_KIND_STATE && !sp_record_get_u64(rec, "doc", &doc))
+        return take_state(l, rec, w, err);
     if (rec->kind == SP_KIND_HEAD) {
         sp_record_free(rec);
         return sp_error_set(err, SP_E_DATA, "a HEAD in a stream of hidden states");

@@ -17,6 +17,7 @@ struct sp_layers_options {
     enum sp_dtype wire;     /* of hidden, as written */
     const char *load_state; /* file, or NULL */
     const char *dump_state; /* pattern with %i (the document's id) and %n (its number), or NULL */
+    bool emit_state;        /* STATE records of each document in front of its DOCEND */
 };
 
 #define SP_LAYERS_ROWS_MAX 2048 /* read ahead before something is computed */

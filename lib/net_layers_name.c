@@ -15,8 +15,7 @@ enum sp_code sp_layers_file_name(char *out, size_t size, const char *pattern, co
     *varies = false;
     for (const char *p = pattern; *p; p++) {
         if (at + 24 >= size || (*p == '%' && p[1] == 'i' && at + n_id + 1 >= size))
-            return sp_error_set(err, SP_E_USAGE, "--dump-state: the name is too long: %.60s...",
-                                pattern);
+            return sp_error_set(err, SP_E_USAGE, "a file's name is too long: %.60s...", pattern);
         if (*p != '%') {
             out[at++] = *p;
             continue;
@@ -33,10 +32,11 @@ enum sp_code sp_layers_file_name(char *out, size_t size, const char *pattern, co
                 out[at++] = ok ? id[i] : '_';
             }
         } else {
-            return sp_error_set(err, SP_E_USAGE,
-                                "--dump-state %.200s: %%%.1s is not one of %%i (the document's "
-                                "id), %%n (its number), %%%%",
-                                pattern, p);
+            return sp_error_set(
+                err, SP_E_USAGE,
+                "the file's name %.200s: %%%.1s is not one of %%i (the document's id), "
+                "%%n (its number), %%%%",
+                pattern, p);
         }
         if (*p == 0) break;
     }

@@ -352,7 +352,8 @@ static enum sp_code take_state(struct sp_scores *s, struct sp_record *rec, struc
     bool is_last;
     uint32_t layer;
     struct sp_tensor *hidden;
-    uint64_t any[1] = {0};
+    uint64_t any[1] = {0}, doc;
+    if (sp_record_get_u64(rec, "doc", &doc)) return SP_OK; /* of a document: no other's start */
     enum sp_code code = sp_state_record_layer(rec, &is_last, &layer, err);
     if (code || !is_last || !s->o.score) return code;
     code = sp_wire_check_seal(rec, err);

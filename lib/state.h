@@ -31,6 +31,10 @@ void sp_state_gather_clear(struct sp_state_gather *g);
 /* A whole segment. program goes into HELLO. */
 enum sp_code sp_state_send(const struct sp_state *s, const char *program, struct sp_writer *w,
                            struct sp_error *err);
+/* Its STATE records alone; doc: the document that they are of and stand in (its index in the
+ * segment), NULL in a state segment. */
+enum sp_code sp_state_send_records(const struct sp_state *s, const uint64_t *doc,
+                                   struct sp_writer *w, struct sp_error *err);
 /* All segments of a stream, as one state. */
 enum sp_code sp_state_receive(struct sp_state **s, struct sp_reader *r, struct sp_error *err);
 

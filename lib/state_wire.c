@@ -164,14 +164,15 @@ static enum sp_code send_end(struct sp_writer *w, struct sp_error *err) {
     return code;
 }
 
-enum sp_code sp_state_send(const struct sp_state *s, const char *program, struct sp_writer *w,
-                           struct sp_error *err) {
-    enum sp_code code = send_hello(s, program, w, err);
+enum sp_code sp_state_send_records(const struct sp_state *s, const uint64_t *doc,
+                                   struct sp_writer *w, struct sp_error *err) {
     uint32_t layers = s->layer_last - s->layer_first + 1;
+    enum sp_code code = SP_OK;
     for (uint32_t i = 0; i < layers + s->has_last && !code; i++) {
         struct sp_record *rec = sp_record_new(SP_KIND_STATE);
         if (!rec) return sp_error_memory(err, "a record");
-        code = store_common(s, rec, err);
+        if (doc) code = sp_record_set_u64(rec, "doc", *doc, err);
+        if (!code) code = store_common(s, rec, err);
         if (!code)
             code =
                 i < layers ? fill_layer(s, s->layer_first + i, rec, err) : fill_last(s, rec, err);
@@ -180,6 +181,13 @@ enum sp_code sp_state_send(const struct sp_state *s, const char *program, struct
         else
             sp_record_free(rec);
     }
+    return code;
+}
+
+enum sp_code sp_state_send(const struct sp_state *s, const char *program, struct sp_writer *w,
+                           struct sp_error *err) {
+    enum sp_code code = send_hello(s, program, w, err);
+    if (!code) code = sp_state_send_records(s, NULL, w, err);
     return code ? code : send_end(w, err);
 }
 

@@ -144,3 +144,41 @@ END
     { rows "$model" tq --load-state sa; rows "$model" tq --load-state sb; } >want
     cmp want got
 }
+
+@test "an emitted state is the dumped one, also of layers in two processes" {
+    model=$TREE/tests/golden/falcon-odd
+    last=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["num_hidden_layers"] - 1)' "$model/config.json")
+    "$stream" tokens --vocab 97 --open open a=300 b=5 open=20 c=64 >tokens
+    pipe "embed -m $model tokens >hidden; mamba-layer -m $model --emit-state --dump-state %i.want hidden >whole"
+    pipe "mamba-layer -m $model -l 0 --emit-state hidden | mamba-layer -m $model -l 1-$last --emit-state >split"
+    for s in whole split; do
+        # As they come out of the other filters too, which take no document's state for another's.
+        pipe "cat $s | head -m $model --head lm --score >scores; head -m $model --head lm --score <(mamba-layer -m $model hidden) >plain"
+        run -0 cmp <("$stream" records <plain) <("$stream" records <scores | grep -v ^STATE)
+        for f in $s scores; do
+            python3 - "$stream" $f <<'END'
+import io, runpy, sys
+b = open(sys.argv[2], "rb").read()
+sys.argv = [sys.argv[1], "records"]
+sys.stdin = io.TextIOWrapper(io.BytesIO(b""))
+m = runpy.run_path(sys.argv[0])
+name, order = None, []
+for kind, f, t in m["records"](b):
+    if kind == "DOC":
+        name, n = f["id"], 0
+    if kind == "STATE":
+        n += 1
+        order.append((name, f["layer"] if "layer" in f else "last", f["n_tok"]))
+    if kind == "CHUNK":
+        assert n == 0, "a CHUNK behind a STATE"
+    if kind == "DOCEND":
+        assert n > 2
+for name, n_tok in ("a", 300), ("b", 5), ("open", 20), ("c", 64):
+    layers = [o[1] for o in order if o[0] == name]
+    assert layers == list(range(len(layers) - 1)) + ["last"], layers
+    assert {o[2] for o in order if o[0] == name} == {n_tok}
+END
+        done
+    done
+    cmp whole split
+}

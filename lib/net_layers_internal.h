@@ -1,0 +1,64 @@
+/* What the files of net_layers*.c share. Internal to them; owns what struct sp_layers says. */
+#ifndef SP_NET_LAYERS_INTERNAL_H
+#define SP_NET_LAYERS_INTERNAL_H
+
+#include "net_layers.h"
+#include "net_pack.h"
+#include "state.h"
+
+#define SP_LAYERS_ID_MAX 4096 /* bytes of a document's id that are kept */
+
+/* A document that is held, being read, or left open. */
+struct sp_layers_doc {
+    struct sp_pack_doc pack;     /* first: see net_pack.h */
+    struct sp_layers_doc *next;  /* in the list of open or of free ones */
+    struct sp_layers_doc *other; /* in the list of all */
+    uint64_t doc;                /* its index in the segment */
+    uint64_t number;             /* and in the run */
+    bool failed;
+    struct sp_hash prefix;
+    uint64_t n_tok;
+    enum sp_origin origin;
+    uint32_t last_id;
+    float *last_hidden; /* (d_model): of the last row written */
+    bool has_last;
+    size_t n_id;
+    char id[SP_LAYERS_ID_MAX];
+};
+
+struct sp_layers {
+    struct sp_layers_options o;
+    struct sp_filter *filter;
+    struct sp_model *model;
+    const struct sp_config *c;
+    struct sp_backend *be;
+    struct sp_net *net;
+    struct sp_state *state;         /* what documents start from, or NULL */
+    struct sp_state_gather arrived; /* STATE records that will replace it */
+    struct sp_hello hello;
+    struct sp_pack pack;
+    size_t docs_max, n_doc; /* documents with a state; how many may be held */
+    uint64_t number;
+    bool dumped;
+    struct sp_layers_doc *current; /* being read, or NULL */
+    struct sp_layers_doc *open, *free, *all;
+    size_t n_open;
+};
+
+/* The document that a DOC begins or goes on with, with its state; it becomes the current one. */
+enum sp_code sp_layers_doc_start(struct sp_layers *l, const struct sp_record *rec,
+                                 struct sp_error *err);
+/* Of its DOCEND: a document that goes on keeps its state; any other gives it back. */
+enum sp_code sp_layers_doc_end(struct sp_layers *l, struct sp_layers_doc *d,
+                               const struct sp_record *rec, struct sp_error *err);
+/* Gives its state back. */
+void sp_layers_doc_forget(struct sp_layers *l, struct sp_layers_doc *d);
+/* Puts a state into it, NULL for nothing read. */
+enum sp_code sp_layers_doc_load(struct sp_layers *l, struct sp_layers_doc *d,
+                                const struct sp_state *s, struct sp_error *err);
+/* Its state, at the last row that was accounted for. */
+enum sp_code sp_layers_doc_state(struct sp_layers *l, const struct sp_layers_doc *d,
+                                 struct sp_state **s, struct sp_error *err);
+void sp_layers_doc_free_all(struct sp_layers *l);
+
+#endif
