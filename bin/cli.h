@@ -12,6 +12,32 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Rows of option tables that several programs have, with where the value goes. */
+#define CLI_OPTION_MODEL(value)                                                                    \
+    { SP_OPT_STRING, 'm', "model", "DIR", "the model's directory", &(value), 0, 0 }
+#define CLI_OPTION_DTYPE(value)                                                                    \
+    {                                                                                              \
+        SP_OPT_CHOICE, 0, "dtype", "f32|bf16", "type of weights and inputs in products (f32)",     \
+            &(value), 0, 0                                                                         \
+    }
+#define CLI_OPTION_WIRE(value)                                                                     \
+    {                                                                                              \
+        SP_OPT_CHOICE, 0, "wire", "f32|bf16", "type of the hidden states written (f32)", &(value), \
+            0, 0                                                                                   \
+    }
+#define CLI_OPTION_DEVICE(value)                                                                   \
+    { SP_OPT_CHOICE, 0, "device", "auto|cpu|cuda|emu", "where to compute (auto)", &(value), 0, 0 }
+#define CLI_OPTION_JOBS(value)                                                                     \
+    { SP_OPT_INT, 'j', "jobs", "N", "threads (all cores)", &(value), 0, 256 }
+#define CLI_OPTION_FORCE(value)                                                                    \
+    { SP_OPT_FLAG, 'f', "force", NULL, "write to a terminal all the same", &(value), 0, 0 }
+#define CLI_OPTION_VERBOSE(value)                                                                  \
+    { SP_OPT_COUNT, 'v', "verbose", NULL, "say on stderr what runs", &(value), 0, 0 }
+#define CLI_OPTION_REST                                                                            \
+    { SP_OPT_REST, 0, NULL, NULL, NULL, NULL, 0, 0 }
+#define CLI_OPTION_END                                                                             \
+    { SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0 }
+
 /* Prints "program: message" and returns the exit status. */
 static inline int cli_fail(const struct sp_program *p, const struct sp_error *err) {
     fflush(stdout);
@@ -54,8 +80,8 @@ static inline bool cli_start(const struct sp_program *p, int argc, char **argv, 
         return false;
     }
     if (action == SP_OPTION_RUN) return true;
-    if (action == SP_OPTION_HELP)
-        sp_option_help(p, stdout);
+    if (action == SP_OPTION_HELP || action == SP_OPTION_HELP_ALL)
+        sp_option_help(p, action == SP_OPTION_HELP_ALL, stdout);
     else
         printf("%s (statepipe) %s\n", p->name, SP_VERSION);
     *status = cli_close(p, 0);

@@ -39,9 +39,9 @@ static const struct sp_program program = {
     .name = "cv",
     .operands = "FILE...",
     .summary = "Prints the (institution, degree, year) records of CVs: text, PDF, - for stdin.",
-    .detail = "Each FILE is a document; PDF files go through pdftotext -layout first. The same as\n"
-              "tokenize FILE... | embed | mamba-layer | head | extract. Spans count bytes of the "
-              "text.",
+    .detail = "Each FILE is a document; PDF files go through pdftotext -layout first. The same\n"
+              "as tokenize FILE... | embed | mamba-layer | head | extract. Spans count bytes of\n"
+              "the text.",
     .example = "statepipe cv -o tsv -H cv.pdf other.txt",
     .options = options};
 

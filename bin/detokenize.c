@@ -21,9 +21,8 @@ static const struct sp_program program = {
     .name = "detokenize",
     .operands = "[FILE...]",
     .summary = "Writes the text that the tokens of a stream stand for.",
-    .detail =
-        "Exact for byte-level vocabularies (of the normalised text); for WordPiece words are\n"
-        "put together and spaced as usual. Padding and repeated passes are left out.",
+    .detail = "Exact for byte-level vocabularies (of the normalised text); for WordPiece words\n"
+              "are put together and spaced as usual. Padding and repeated passes are left out.",
     .example = "tokenize -m bytes file | detokenize | cmp - file",
     .options = options};
 

@@ -18,9 +18,8 @@ static const struct sp_program program = {
     .name = "doctor",
     .operands = NULL,
     .summary = "Says what CPU path, libraries, model and devices statepipe finds here.",
-    .detail =
-        "Each line is one finding; `do:` lines say what would help. The exit status is 0 when\n"
-        "the main job can run.",
+    .detail = "Each line is one finding; `do:` lines say what would help. The exit status is 0\n"
+              "when the main job can run.",
     .example = "statepipe doctor",
     .options = options};
 

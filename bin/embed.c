@@ -10,13 +10,9 @@ static struct {
     int verbose;
 } opt = {.wire = "f32"};
 
-static const struct sp_option options[] = {
-    {SP_OPT_STRING, 'm', "model", "DIR", "the model's directory", &opt.model, 0, 0},
-    {SP_OPT_CHOICE, 0, "wire", "f32|bf16", "type of the hidden states that are written (f32)",
-     &opt.wire, 0, 0},
-    {SP_OPT_FLAG, 'f', "force", NULL, "write to a terminal all the same", &opt.force, 0, 0},
-    {SP_OPT_COUNT, 'v', "verbose", NULL, "say on stderr what runs", &opt.verbose, 0, 0},
-    {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
+static const struct sp_option options[] = {CLI_OPTION_MODEL(opt.model), CLI_OPTION_WIRE(opt.wire),
+                                           CLI_OPTION_FORCE(opt.force),
+                                           CLI_OPTION_VERBOSE(opt.verbose), CLI_OPTION_END};
 
 static const struct sp_program program = {
     .name = "embed",

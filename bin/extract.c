@@ -30,9 +30,8 @@ static const struct sp_program program = {
     .name = "extract",
     .operands = "[FILE...]",
     .summary = "Reads the scores of a tag head and writes (institution, degree, year) records.",
-    .detail =
-        "Each has the text, its bytes in the input and a probability; years also as numbers.\n"
-        "The scores of a class head become classes, best first (jsonl, tsv, csv, table).",
+    .detail = "Each has text, its bytes in the input and a probability; years also as numbers.\n"
+              "The scores of a class head become classes, best first (jsonl, tsv, csv, table).",
     .example = "tokenize cv.txt | embed | mamba-layer | head | extract -o tsv -H",
     .options = options};
 

@@ -10,26 +10,25 @@ static struct {
 } opt = {.device = "auto", .dtype = "f32"};
 
 static const struct sp_option options[] = {
-    {SP_OPT_STRING, 'm', "model", "DIR", "the model's directory", &opt.model, 0, 0},
+    CLI_OPTION_MODEL(opt.model),
     {SP_OPT_STRING, 0, "head", "NAME", "the head (the model's default)", &opt.head, 0, 0},
     {SP_OPT_INT, 0, "top", "K", "language model: the K most probable next tokens", &opt.top, 1,
      65536},
     {SP_OPT_FLAG, 0, "score", NULL, "language model: each token's log-probability", &opt.score, 0,
      0},
-    {SP_OPT_CHOICE, 0, "dtype", "f32|bf16", "type of weights and inputs in products (f32)",
-     &opt.dtype, 0, 0},
-    {SP_OPT_CHOICE, 0, "device", "auto|cpu|cuda|emu", "where to compute (auto)", &opt.device, 0, 0},
-    {SP_OPT_INT, 'j', "jobs", "N", "threads (all cores)", &opt.jobs, 0, 256},
-    {SP_OPT_FLAG, 'f', "force", NULL, "write to a terminal all the same", &opt.force, 0, 0},
-    {SP_OPT_COUNT, 'v', "verbose", NULL, "say on stderr what runs", &opt.verbose, 0, 0},
-    {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
+    CLI_OPTION_DTYPE(opt.dtype),
+    CLI_OPTION_DEVICE(opt.device),
+    CLI_OPTION_JOBS(opt.jobs),
+    CLI_OPTION_FORCE(opt.force),
+    CLI_OPTION_VERBOSE(opt.verbose),
+    CLI_OPTION_END};
 
 static const struct sp_program program = {
     .name = "head",
     .operands = "[FILE...]",
     .summary = "Applies the final norm and a head of the model to hidden states.",
-    .detail = "Writes raw scores for every token. --score adds loglik, n_scored and perplexity to\n"
-              "each document's DOCEND.",
+    .detail = "Writes raw scores for every token. --score adds loglik, n_scored and perplexity\n"
+              "to each document's DOCEND.",
     .example = "tokenize cv.txt | embed | mamba-layer | head --head lm --score | inspect",
     .options = options};
 

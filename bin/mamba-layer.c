@@ -10,31 +10,28 @@ static struct {
 } opt = {.device = "auto", .dtype = "f32", .wire = "f32"};
 
 static const struct sp_option options[] = {
-    {SP_OPT_STRING, 'm', "model", "DIR", "the model's directory", &opt.model, 0, 0},
-    {SP_OPT_STRING, 'l', "layers", "A-B", "run layers A to B, counted from 0 (all that are left)",
+    CLI_OPTION_MODEL(opt.model),
+    {SP_OPT_STRING, 'l', "layers", "A-B", "run layers A to B, from 0 (all that are left)",
      &opt.layers, 0, 0},
     {SP_OPT_STRING, 0, "load-state", "FILE", "start every document from this state",
      &opt.load_state, 0, 0},
-    {SP_OPT_STRING, 0, "dump-state", "NAME",
-     "write each document's final state: %i its id, %n its number", &opt.dump_state, 0, 0},
-    {SP_OPT_FLAG, 0, "emit-state", NULL, "put each document's final state into the stream too",
-     &opt.emit_state, 0, 0},
-    {SP_OPT_CHOICE, 0, "dtype", "f32|bf16", "type of weights and inputs in products (f32)",
-     &opt.dtype, 0, 0},
-    {SP_OPT_CHOICE, 0, "wire", "f32|bf16", "type of the hidden states that are written (f32)",
-     &opt.wire, 0, 0},
-    {SP_OPT_CHOICE, 0, "device", "auto|cpu|cuda|emu", "where to compute (auto)", &opt.device, 0, 0},
-    {SP_OPT_INT, 'j', "jobs", "N", "threads (all cores)", &opt.jobs, 0, 256},
-    {SP_OPT_FLAG, 'f', "force", NULL, "write to a terminal all the same", &opt.force, 0, 0},
-    {SP_OPT_COUNT, 'v', "verbose", NULL, "say on stderr what runs", &opt.verbose, 0, 0},
-    {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
+    {SP_OPT_STRING, 0, "dump-state", "NAME", "write final states (%i: id, %n: number)",
+     &opt.dump_state, 0, 0},
+    {SP_OPT_FLAG, 0, "emit-state", NULL, "put final states into the stream too", &opt.emit_state, 0,
+     0},
+    CLI_OPTION_DTYPE(opt.dtype),
+    CLI_OPTION_WIRE(opt.wire),
+    CLI_OPTION_DEVICE(opt.device),
+    CLI_OPTION_JOBS(opt.jobs),
+    CLI_OPTION_FORCE(opt.force),
+    CLI_OPTION_VERBOSE(opt.verbose),
+    CLI_OPTION_END};
 
 static const struct sp_program program = {
     .name = "mamba-layer",
     .operands = "[FILE...]",
     .summary = "Runs layers of a Mamba model over a stream of hidden states.",
-    .detail =
-        "A state segment in front of the stream sets the initial state as --load-state does.",
+    .detail = "A state segment before the stream sets the initial state as --load-state does.",
     .example = "tokenize cv.txt | embed | mamba-layer --dump-state cv.state | head | extract",
     .options = options};
 

@@ -25,10 +25,10 @@ static const struct sp_option options[] = {
 static const struct sp_program program = {
     .name = "mkresume",
     .summary = "Write synthetic CVs with labelled institutions, degrees and years.",
-    .detail = "Output: {\"id\", \"text\", \"spans\": [[start, end, label, [record...]]], "
-              "\"education\", \"lang\", \"layout\"},\n"
-              "one line per document, offsets in bytes. Document N of a seed is always the same.",
-    .example = "mkresume -n 1000 --seed 7 | tokenize --jsonl -m model | train -o model",
+    .detail = "Output: {\"id\", \"text\", \"spans\": [[start, end, label, [record...]]],\n"
+              "\"education\", \"lang\", \"layout\"}, a line per document, offsets in bytes.\n"
+              "Document N of a seed is always the same.",
+    .example = "mkresume -n 9999 | tokenize --jsonl -m M | train --init M --steps 100 -o OUT",
     .options = options};
 
 /* $STATEPIPE_CORPUS, or beside the program: as installed, or as built in the tree. */

@@ -11,7 +11,7 @@ static const char usage[] =
     "Selective state-space (Mamba) language models as Unix filters.\n"
     "\n"
     "  statepipe cv FILE...        education records of CVs, text or PDF\n"
-    "  statepipe sh [-j N] 'PIPE'  run a pipeline with the programs below in front of PATH\n"
+    "  statepipe sh [-j N] 'PIPE'  run a pipeline, these programs in front of PATH\n"
     "  statepipe doctor            what this machine, the model and the libraries are\n"
     "  statepipe PROGRAM ...       run one program: statepipe tokenize --help\n"
     "  statepipe help [PROGRAM]    this text, or a program's manual\n"
@@ -24,8 +24,8 @@ static const char closing[] =
     "\n\nExample:\n"
     "  statepipe sh 'tokenize cv.txt | embed | mamba-layer | head | extract'\n"
     "\n"
-    "Exit status: that of the program or pipeline (the last that failed); 2 usage, 66 no such\n"
-    "program. More: man statepipe\n";
+    "Exit status: that of the program or pipeline (the last that failed); 2 usage,\n"
+    "66 no such program. More: man statepipe\n";
 
 static int by_name(const struct dirent **a, const struct dirent **b) {
     return strcmp((*a)->d_name, (*b)->d_name);

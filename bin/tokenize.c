@@ -25,18 +25,19 @@ static const struct sp_option options[] = {
     {SP_OPT_STRING, 0, "id", "ID", "id of documents; %f is the file, %n the line", &opt.id, 0, 0},
     {SP_OPT_CHOICE, 0, "invalid", "replace|refuse", "what to do with invalid UTF-8 (replace)",
      &opt.invalid, 0, 0},
+    {SP_OPT_FLAG, 0, "open", NULL, "leave the last document open", &opt.open, 0, 0},
+    {SP_OPT_FLAG, 'f', "force", NULL, "write to a terminal all the same", &opt.force, 0, 0},
+    {SP_OPT_COUNT, 'v', "verbose", NULL, "say on stderr what was done", &opt.verbose, 0, 0},
+    CLI_OPTION_REST,
     {SP_OPT_INT, 0, "chunk", "N", "tokens of a chunk (256)", &opt.chunk, 1, SP_CHUNK_TOKENS_MAX},
     {SP_OPT_INT, 0, "repeat", "N", "read each document N times (the model's passes)", &opt.repeat,
      1, SP_PASSES_MAX},
     {SP_OPT_INT, 0, "pad", "N", "padding tokens behind documents (the model's delay)", &opt.pad, 0,
      SP_DELAY_MAX},
     {SP_OPT_FLAG, 0, "bare", NULL, "leave out the tokens of the post-processor", &opt.bare, 0, 0},
-    {SP_OPT_FLAG, 0, "open", NULL, "leave the last document open", &opt.open, 0, 0},
     {SP_OPT_INT, 0, "max-doc", "BYTES", "longest line of --jsonl (67108864)", &opt.max_doc, 1,
      1e12},
-    {SP_OPT_FLAG, 'f', "force", NULL, "write to a terminal all the same", &opt.force, 0, 0},
-    {SP_OPT_COUNT, 'v', "verbose", NULL, "say on stderr what was done", &opt.verbose, 0, 0},
-    {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
+    CLI_OPTION_END};
 
 static const struct sp_program program = {
     .name = "tokenize",

@@ -76,6 +76,7 @@ static enum sp_code set_value(const struct sp_option *o, const char *shown, cons
             return sp_error_set(err, SP_E_USAGE, "%s: '%s' is not one of %s", shown, value, o->arg);
         *(const char **)o->value = value;
         return SP_OK;
+    case SP_OPT_REST:
     case SP_OPT_END: break;
     }
     return sp_error_set(err, SP_E_BUG, "option table of an unknown type");
@@ -87,6 +88,7 @@ static enum sp_code parse_long(const struct sp_program *p, int argc, char **argv
     const char *arg = argv[*i] + 2, *equals = strchr(arg, '=');
     size_t n = equals ? (size_t)(equals - arg) : strlen(arg);
     if (!equals && strcmp(arg, "help") == 0) return *action = SP_OPTION_HELP, SP_OK;
+    if (!equals && strcmp(arg, "help-all") == 0) return *action = SP_OPTION_HELP_ALL, SP_OK;
     if (!equals && strcmp(arg, "version") == 0) return *action = SP_OPTION_VERSION, SP_OK;
     const struct sp_option *o = by_name(p, arg, n);
     char shown[64];
@@ -148,22 +150,67 @@ enum sp_code sp_option_parse(const struct sp_program *p, int argc, char **argv, 
     return SP_OK;
 }
 
-void sp_option_help(const struct sp_program *p, FILE *out) {
+#define HELP_COLUMNS 80
+#define HELP_LEFT_MAX 32 /* an option that is longer has a line of its own */
+#define HELP_LEFT_MIN 21 /* that of "--help, --version" */
+
+/* "-m, --model DIR", as it stands in the left column. */
+static void help_left(const struct sp_option *o, char *out, size_t size) {
+    char letter[8] = "    ";
+    if (o->letter) snprintf(letter, sizeof letter, "-%c%s", o->letter, o->name ? ", " : "");
+    const char *arg = takes_value(o) ? o->arg : NULL;
+    snprintf(out, size, "%s%s%s%s%s", letter, o->name ? "--" : "", o->name ? o->name : "",
+             arg ? " " : "", arg ? arg : "");
+}
+
+/* An option's two columns, the right one of them broken between words. */
+static void help_row(const char *left, const char *text, int width, FILE *out) {
+    size_t room = (size_t)(HELP_COLUMNS - 2 - width);
+    if (strlen(left) > HELP_LEFT_MAX)
+        fprintf(out, "  %s\n  %*s", left, width, "");
+    else
+        fprintf(out, "  %-*s", width, left);
+    while (strlen(text) > room) {
+        size_t n = room;
+        while (n > 0 && text[n] != ' ') n--;
+        if (n == 0) break;
+        fprintf(out, "%.*s\n  %*s", (int)n, text, width, "");
+        text += n + 1;
+    }
+    fprintf(out, "%s\n", text);
+}
+
+static void help_options(const struct sp_program *p, bool all, FILE *out) {
+    char left[96];
+    int width = HELP_LEFT_MIN, n_rest = 0;
+    bool rest = false;
+    for (const struct sp_option *o = p->options; o->type != SP_OPT_END; o++) {
+        rest = rest || o->type == SP_OPT_REST;
+        n_rest += rest && o->type != SP_OPT_REST;
+        if (o->type == SP_OPT_REST || (rest && !all)) continue;
+        help_left(o, left, sizeof left);
+        int n = (int)strlen(left);
+        if (n <= HELP_LEFT_MAX && n > width) width = n;
+    }
+    width += 2;
+    for (const struct sp_option *o = p->options; o->type != SP_OPT_END; o++) {
+        if (o->type == SP_OPT_REST && !all) break;
+        if (o->type == SP_OPT_REST) continue;
+        help_left(o, left, sizeof left);
+        help_row(left, o->help, width, out);
+    }
+    char more[48];
+    snprintf(more, sizeof more, "the same with %d more options", n_rest);
+    if (all) help_row("    --help", "show this and exit", width, out);
+    if (n_rest) help_row("    --help-all", more, width, out);
+    if (all) help_row("    --version", "show the version and exit", width, out);
+    if (!all) help_row("    --help, --version", "show this; show the version", width, out);
+}
+
+void sp_option_help(const struct sp_program *p, bool all, FILE *out) {
     fprintf(out, "usage: %s [options]%s%s\n%s\n\n", p->name, p->operands ? " " : "",
             p->operands ? p->operands : "", p->summary);
-    for (const struct sp_option *o = p->options; o->type != SP_OPT_END; o++) {
-        char left[64], letter[8] = "    ";
-        if (o->letter) snprintf(letter, sizeof letter, "-%c%s", o->letter, o->name ? ", " : "");
-        const char *arg = takes_value(o) ? o->arg : NULL;
-        snprintf(left, sizeof left, "%s%s%s%s%s", letter, o->name ? "--" : "",
-                 o->name ? o->name : "", arg ? " " : "", arg ? arg : "");
-        if (strlen(left) > 27)
-            fprintf(out, "  %s\n  %-28s%s\n", left, "", o->help);
-        else
-            fprintf(out, "  %-28s%s\n", left, o->help);
-    }
-    fprintf(out, "  %-28s%s\n  %-28s%s\n", "    --help", "show this and exit", "    --version",
-            "show the version and exit");
+    help_options(p, all, out);
     if (p->detail) fprintf(out, "\n%s\n", p->detail);
     if (p->example) fprintf(out, "\nExample:\n  %s\n", p->example);
     fprintf(out,

@@ -15,6 +15,7 @@ enum sp_option_type {
     SP_OPT_INT,    /* int64_t *value in [min, max]; k, M, G suffixes of 1000 are not accepted */
     SP_OPT_DOUBLE, /* double *value in [min, max] */
     SP_OPT_CHOICE, /* const char **value: one of arg, written a|b|c */
+    SP_OPT_REST, /* no option: --help leaves out the rows behind this one, --help-all shows them */
 };
 
 #define SP_OPTION_LIST_MAX 64
@@ -28,7 +29,7 @@ struct sp_option {
     char letter;      /* 0 for none */
     const char *name; /* without the dashes; NULL for none */
     const char *arg;  /* placeholder in --help, or the choices */
-    const char *help; /* one line; without a final dot */
+    const char *help; /* without a final dot; broken into lines where it is long */
     void *value;
     double min, max; /* for numbers */
 };
@@ -43,12 +44,13 @@ struct sp_program {
     const struct sp_option *options; /* ended by SP_OPT_END; help and version are implied */
 };
 
-enum sp_option_action { SP_OPTION_RUN, SP_OPTION_HELP, SP_OPTION_VERSION };
+enum sp_option_action { SP_OPTION_RUN, SP_OPTION_HELP, SP_OPTION_HELP_ALL, SP_OPTION_VERSION };
 
 /* Options and operands may be mixed, "--" ends options, "-" is an operand. Operands are moved to
  * the front: argv[0 .. *n_operand). SP_E_USAGE says which argument and what is accepted. */
 enum sp_code sp_option_parse(const struct sp_program *p, int argc, char **argv, int *n_operand,
                              enum sp_option_action *action, struct sp_error *err);
-void sp_option_help(const struct sp_program *p, FILE *out);
+/* At most 80 columns; without all, what stands before SP_OPT_REST, meant to be 24 lines at most. */
+void sp_option_help(const struct sp_program *p, bool all, FILE *out);
 
 #endif

@@ -1,4 +1,4 @@
-# A program's --help as a table: program, letter, option, argument, help, separated by tabs. The
+# A program's --help-all as a table: program, letter, option, argument, help, separated by tabs. The
 # first line is about the program itself and has no option.
 function flush() {
     if (name != "") print program, letter, name, arg, help
@@ -20,5 +20,5 @@ NR > 3 && /^  (-.|    --)/ {
     name = substr(part[1], 3)
     next
 }
-NR > 3 { sub(/^ +/, ""); help = $0 } # a long option's help is on the next line
+NR > 3 { sub(/^ +/, ""); help = help (help == "" ? "" : " ") $0 } # help goes on in the next line
 END { flush() }

@@ -12,7 +12,7 @@ manual_of() {
 plain() { mandoc -T ascii "$1" | sed 's/.\x08//g'; }
 # Option names of a program, with their dashes.
 options_of() {
-    "$STATEPIPE_BUILD/bin/$1" --help | sed -n '1,/^$/d; /^$/q; s/^  \(-.,\|   \) \(--[a-z0-9-]*\).*/\2/p'
+    "$STATEPIPE_BUILD/bin/$1" --help-all | sed -n '1,/^$/d; /^$/q; s/^  \(-.,\|   \) \(--[a-z0-9-]*\).*/\2/p'
 }
 
 @test "there are programs, and their options are found" {
@@ -27,11 +27,26 @@ options_of() {
         out=$("$STATEPIPE_BUILD/bin/$p" --help 2>/dev/null)
         ! grep -n " $" <<<"$out" || return 1
         echo "$p: $(wc -l <<<"$out") lines, longest $(wc -L <<<"$out")"
-        [ "$(wc -l <<<"$out")" -le 40 ]
-        [ "$(wc -L <<<"$out")" -le 100 ]
+        [ "$(wc -l <<<"$out")" -le 24 ]
+        [ "$(wc -L <<<"$out")" -le 80 ]
         grep -q '^Example' <<<"$out"
         grep -qi 'exit status' <<<"$out"
     done
+}
+
+@test "--help-all adds options to --help, and is no wider" {
+    local p all option
+    for p in $(programs); do
+        [ "$p" != statepipe ] || continue
+        all=$("$STATEPIPE_BUILD/bin/$p" --help-all)
+        [ "$(wc -L <<<"$all")" -le 80 ]
+        for option in $("$STATEPIPE_BUILD/bin/$p" --help | grep -o '^  .\{0,4\}--[a-z0-9-]*' | grep -o -- '--.*'); do
+            echo "$p: $option"
+            grep -q -- "^  .\{0,4\}$option\b" <<<"$all"
+        done
+    done
+    ! "$STATEPIPE_BUILD/bin/train" --help | grep -q -- --warmup || return 1
+    "$STATEPIPE_BUILD/bin/train" --help-all | grep -q -- --warmup
 }
 
 @test "every --version names the program and the version" {
