@@ -1,5 +1,6 @@
 /* Heads over a stream. */
 #include "net_scores.h"
+#include "logits.h"
 #include "wire.h"
 
 #include <math.h>
@@ -160,53 +161,6 @@ static enum sp_code write_head(struct sp_scores *s, struct sp_writer *w, struct 
 
 /* ---- a language model's scores -------------------------------------------------------------- */
 
-/* Logarithm of the sum of exp(x): n values, any finite ones. scratch (n). */
-static double log_sum_exp(const struct sp_kernels *k, const float *x, int64_t n, float *scratch) {
-    float most = x[0];
-    for (int64_t i = 1; i < n; i++) most = x[i] > most ? x[i] : most;
-    for (int64_t i = 0; i < n; i++) scratch[i] = x[i] - most;
-    k->vexp(scratch, scratch, n);
-    double sum[4] = {0};
-    for (int64_t i = 0; i < n; i++) sum[i % 4] += (double)scratch[i];
-    return (double)most + log(sum[0] + sum[1] + (sum[2] + sum[3]));
-}
-
-/* a comes before b */
-static bool above(const float *x, uint32_t a, uint32_t b) {
-    return x[a] > x[b] || (x[a] == x[b] && a < b);
-}
-
-/* A heap with the last of the best on top: most of n are turned away by one comparison. */
-static void sift(const float *x, uint32_t *heap, int64_t n, int64_t at) {
-    for (;;) {
-        int64_t child = 2 * at + 1;
-        if (child >= n) return;
-        if (child + 1 < n && above(x, heap[child], heap[child + 1])) child++;
-        if (!above(x, heap[at], heap[child])) return;
-        uint32_t held = heap[at];
-        heap[at] = heap[child];
-        heap[child] = held;
-        at = child;
-    }
-}
-
-/* Indices of the k largest of n values, largest first, equal ones by index; k <= n. */
-static void top_of(const float *x, int64_t n, int64_t k, uint32_t *index) {
-    for (int64_t i = 0; i < k; i++) index[i] = (uint32_t)i;
-    for (int64_t i = k / 2 - 1; i >= 0; i--) sift(x, index, k, i);
-    for (int64_t i = k; i < n; i++) {
-        if (!above(x, (uint32_t)i, index[0])) continue;
-        index[0] = (uint32_t)i;
-        sift(x, index, k, 0);
-    }
-    for (int64_t i = k - 1; i > 0; i--) {
-        uint32_t last = index[0];
-        index[0] = index[i];
-        index[i] = last;
-        sift(x, index, i, 0);
-    }
-}
-
 /* Calls each for every row of hidden with the row's logits. step: the path of the whole chunk. */
 static enum sp_code each_row(struct sp_scores *s, const float *hidden, int64_t n, bool step,
                              void (*each)(struct sp_scores *s, int64_t row, const float *logits,
@@ -231,9 +185,9 @@ struct top {
 static void top_row(struct sp_scores *s, int64_t row, const float *logits, void *ctx) {
     const struct top *t = ctx;
     int64_t n = sp_head_net_outputs(s->net), k = s->o.top;
-    double total = log_sum_exp(&s->k, logits, n, s->exps);
+    double total = sp_log_sum_exp(&s->k, logits, n, s->exps);
     uint32_t *id = t->id + row * k;
-    top_of(logits, n, k, id);
+    sp_logits_top(logits, n, k, id);
     for (int64_t i = 0; i < k; i++)
         t->logprob[row * k + i] = (float)((double)logits[id[i]] - total);
 }
@@ -260,7 +214,7 @@ struct score {
 
 static void score_row(struct sp_scores *s, int64_t row, const float *logits, void *ctx) {
     const struct score *c = ctx;
-    double total = log_sum_exp(&s->k, logits, sp_head_net_outputs(s->net), s->exps);
+    double total = sp_log_sum_exp(&s->k, logits, sp_head_net_outputs(s->net), s->exps);
     double logprob = (double)logits[c->id[row]] - total;
     c->logprob[row] = (float)logprob;
     s->loglik += logprob;
