@@ -133,6 +133,18 @@ enum sp_code sp_atomic_open(struct sp_atomic_file *f, const char *path, struct s
     return SP_OK;
 }
 
+enum sp_code sp_atomic_open_output(struct sp_atomic_file *f, const char *path,
+                                   struct sp_error *err) {
+    if (strcmp(path, "-") != 0) return sp_atomic_open(f, path, err);
+    *f = (struct sp_atomic_file){.path = "standard output"};
+    int fd = dup(STDOUT_FILENO);
+    f->file = fd < 0 ? NULL : fdopen(fd, "wb");
+    if (f->file) return SP_OK;
+    sp_error_set(err, SP_E_IO, "cannot write standard output: %s", strerror(errno));
+    if (fd >= 0) close(fd);
+    return SP_E_IO;
+}
+
 enum sp_code sp_atomic_commit(struct sp_atomic_file *f, bool sync, struct sp_error *err) {
     bool in_place = !f->temporary[0];
     bool ok = fflush(f->file) == 0 && (!sync || in_place || fsync(fileno(f->file)) == 0);

@@ -33,6 +33,9 @@ struct sp_atomic_file {
     char path[4096], temporary[4096 + 32];
 };
 enum sp_code sp_atomic_open(struct sp_atomic_file *f, const char *path, struct sp_error *err);
+/* "-" too: standard output, written in place. */
+enum sp_code sp_atomic_open_output(struct sp_atomic_file *f, const char *path,
+                                   struct sp_error *err);
 enum sp_code sp_atomic_commit(struct sp_atomic_file *f, bool sync, struct sp_error *err);
 void sp_atomic_abort(struct sp_atomic_file *f); /* removes the temporary; fine after commit */
 

@@ -222,12 +222,8 @@ static enum sp_code take_state(struct sp_layers *l, struct sp_record *rec, struc
         sp_record_free(rec);
         return code;
     }
-    for (size_t i = 0; !code && i < l->arrived.n; i++) {
-        bool other_last;
-        uint32_t other = 0;
-        code = sp_state_record_layer(l->arrived.rec[i], &other_last, &other, err);
-        if (!code && other == layer) sp_state_gather_clear(&l->arrived); /* a newer state */
-    }
+    if (!code && sp_state_gather_has(&l->arrived, layer))
+        sp_state_gather_clear(&l->arrived); /* a newer state */
     if (!code) return sp_state_gather_add(&l->arrived, rec, err);
     sp_record_free(rec);
     return code;

@@ -16,6 +16,12 @@ const char *sp_origin_name(enum sp_origin origin) {
     return (size_t)origin < sizeof origins / sizeof *origins ? origins[origin] : "unknown";
 }
 
+bool sp_origin_find(const char *name, enum sp_origin *origin) {
+    for (size_t i = 0; i < sizeof origins / sizeof *origins; i++)
+        if (strcmp(name, origins[i]) == 0) return *origin = (enum sp_origin)i, true;
+    return false;
+}
+
 void sp_state_free(struct sp_state *s) {
     if (!s) return;
     free(s->conv);
@@ -26,6 +32,11 @@ void sp_state_free(struct sp_state *s) {
 
 enum sp_code sp_state_alloc(struct sp_state **out, const struct sp_state *shape,
                             struct sp_error *err) {
+    return sp_state_alloc_parts(out, shape, true, err);
+}
+
+enum sp_code sp_state_alloc_parts(struct sp_state **out, const struct sp_state *shape, bool rows,
+                                  struct sp_error *err) {
     *out = NULL;
     if (shape->layer_last < shape->layer_first || shape->layer_last >= shape->n_layer ||
         shape->n_layer > LAYERS_MAX || shape->d_model < 1 || shape->d_model > DIM_MAX ||
@@ -43,10 +54,10 @@ enum sp_code sp_state_alloc(struct sp_state **out, const struct sp_state *shape,
                                .d_state = shape->d_state,
                                .d_conv = shape->d_conv};
         /* calloc checks the products; one element more, for a convolution of width 1. */
-        s->conv = calloc(layers * sp_state_conv_size(s) + 1, sizeof *s->conv);
-        s->ssm = calloc(layers * sp_state_ssm_size(s), sizeof *s->ssm);
+        if (rows) s->conv = calloc(layers * sp_state_conv_size(s) + 1, sizeof *s->conv);
+        if (rows) s->ssm = calloc(layers * sp_state_ssm_size(s), sizeof *s->ssm);
         s->last_hidden = calloc((size_t)s->d_model, sizeof *s->last_hidden);
-        if (s->conv && s->ssm && s->last_hidden) {
+        if (s->last_hidden && (!rows || (s->conv && s->ssm))) {
             *out = s;
             return SP_OK;
         }

@@ -2,7 +2,7 @@
  * STATE record for the last token where it is known, END; each of them sealed by a checksum (man 5
  * statepipe-state).
  *
- * A gather owns the records added to it until sp_state_gather_end or _clear.
+ * A gather owns what was added to it until sp_state_gather_end or _clear.
  */
 #ifndef SP_STATE_H
 #define SP_STATE_H
@@ -15,13 +15,14 @@ enum sp_code sp_state_record_layer(const struct sp_record *rec, bool *is_last, u
 
 /* Collects STATE records, in any order, into one state. Start with zeros. */
 struct sp_state_gather {
-    struct sp_record **rec;
-    size_t n, cap;
+    size_t n; /* records so far */
+    struct sp_state_rows *rows;
 };
 /* Takes over rec (also on failure). Refuses a bad checksum, a shape that is not what the record
  * says, a layer that is there already, and a record of another model, document or position. */
 enum sp_code sp_state_gather_add(struct sp_state_gather *g, struct sp_record *rec,
                                  struct sp_error *err);
+bool sp_state_gather_has(const struct sp_state_gather *g, uint32_t layer);
 /* The state of what was added: *s NULL for nothing. Refuses a gap between layers. Leaves the gather
  * empty. */
 enum sp_code sp_state_gather_end(struct sp_state_gather *g, struct sp_state **s,
@@ -38,9 +39,15 @@ enum sp_code sp_state_send_records(const struct sp_state *s, const uint64_t *doc
 /* All segments of a stream, as one state. */
 enum sp_code sp_state_receive(struct sp_state **s, struct sp_reader *r, struct sp_error *err);
 
+/* As sp_state_write, or to standard output where path is "-". */
+enum sp_code sp_state_put(const struct sp_state *s, const char *path, struct sp_error *err);
+
 /* Zeroed memory for the shapes, n_tok and hashes zero; SP_E_DATA for absurd ones. */
 enum sp_code sp_state_alloc(struct sp_state **s, const struct sp_state *shape,
                             struct sp_error *err);
+/* The same; without rows, conv and ssm are NULL: the caller has them (or sets them) from malloc. */
+enum sp_code sp_state_alloc_parts(struct sp_state **s, const struct sp_state *shape, bool rows,
+                                  struct sp_error *err);
 /* Elements of one layer. */
 static inline size_t sp_state_conv_size(const struct sp_state *s) {
     return (size_t)(s->d_conv - 1) * (size_t)s->d_inner;
@@ -53,5 +60,6 @@ static inline size_t sp_state_ssm_size(const struct sp_state *s) {
 enum sp_code sp_state_check_stream(const struct sp_state *s, const struct sp_hello *hello,
                                    struct sp_error *err);
 const char *sp_origin_name(enum sp_origin origin); /* "read", ... */
+bool sp_origin_find(const char *name, enum sp_origin *origin);
 
 #endif

@@ -96,6 +96,8 @@ uint16_t sp_bf16_from_f32(float x);
 uint16_t sp_f16_from_f32(float x);
 /* n elements of dtype f32, f16 or bf16 at src as f32 at dst. */
 void sp_tensor_to_f32(float *dst, const void *src, enum sp_dtype dtype, size_t n);
+/* And the way back, rounded. */
+void sp_tensor_from_f32(void *dst, const float *src, enum sp_dtype dtype, size_t n);
 
 /* 128-bit fingerprints and checksums (XXH3-128), in canonical (big-endian) byte order. */
 struct sp_hash {
@@ -376,10 +378,11 @@ const struct sp_tensor *sp_model_tensor(const struct sp_model *m, const char *na
 
 enum sp_origin { SP_ORIGIN_READ = 0, SP_ORIGIN_MIXED, SP_ORIGIN_TUNED, SP_ORIGIN_CONVERTED };
 
-/* What layers [layer_first, layer_last] remember of n_tok tokens; fp32. */
+/* What layers [layer_first, layer_last] remember of n_tok tokens; fp32 in memory. */
 struct sp_state {
     struct sp_hash model, tokenizer, prefix; /* prefix: chained hash of all token ids read */
     enum sp_origin origin;
+    enum sp_dtype dtype; /* of conv and ssm in a file: f32, bf16 or f16 */
     uint64_t n_tok;
     uint32_t layer_first, layer_last, n_layer; /* n_layer: of the whole model */
     int64_t d_model, d_inner, d_state, d_conv;
@@ -393,9 +396,10 @@ struct sp_state {
 enum sp_code sp_state_new(struct sp_state **s, const struct sp_model *m, uint32_t layer_first,
                           uint32_t layer_last, struct sp_error *err); /* zero: nothing read */
 void sp_state_free(struct sp_state *s);
-/* A file of one content: state segment. Refuses a bad checksum or shape. */
+/* A file of content: state segments. Refuses a bad checksum or shape. A state of origin read whose
+ * file holds half types is of origin converted from here on. */
 enum sp_code sp_state_read(struct sp_state **s, const char *path, struct sp_error *err);
-/* Temporary name, fsync, rename. */
+/* Temporary name, fsync, rename. Values that s->dtype cannot hold are rounded to it. */
 enum sp_code sp_state_write(const struct sp_state *s, const char *path, struct sp_error *err);
 /* Is it this model's, and does it have these layers? SP_E_DATA with the reason otherwise. */
 enum sp_code sp_state_check(const struct sp_state *s, const struct sp_model *m,

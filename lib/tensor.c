@@ -112,3 +112,14 @@ void sp_tensor_to_f32(float *dst, const void *src, enum sp_dtype dtype, size_t n
         for (size_t i = 0; i < n; i++) dst[i] = sp_f32_from_f16(half[i]);
     }
 }
+
+void sp_tensor_from_f32(void *dst, const float *src, enum sp_dtype dtype, size_t n) {
+    uint16_t *half = dst;
+    if (dtype == SP_F32) {
+        if (n) memcpy(dst, src, n * sizeof *src);
+    } else if (dtype == SP_BF16) {
+        for (size_t i = 0; i < n; i++) half[i] = sp_bf16_from_f32(src[i]);
+    } else {
+        for (size_t i = 0; i < n; i++) half[i] = sp_f16_from_f32(src[i]);
+    }
+}

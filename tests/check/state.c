@@ -46,7 +46,7 @@ static bool same(const struct sp_state *a, const struct sp_state *b) {
     size_t layers = a->layer_last - a->layer_first + 1;
     return sp_hash_equal(&a->model, &b->model) && sp_hash_equal(&a->tokenizer, &b->tokenizer) &&
            sp_hash_equal(&a->prefix, &b->prefix) && a->origin == b->origin &&
-           a->n_tok == b->n_tok && a->layer_first == b->layer_first &&
+           a->dtype == b->dtype && a->n_tok == b->n_tok && a->layer_first == b->layer_first &&
            a->layer_last == b->layer_last && a->n_layer == b->n_layer && a->d_model == b->d_model &&
            a->d_inner == b->d_inner && a->d_state == b->d_state && a->d_conv == b->d_conv &&
            a->has_last == b->has_last && a->last_id == b->last_id &&
@@ -108,6 +108,31 @@ static void check_files(void) {
     check_ok(ok, "file: 20 random states come back bit by bit");
 }
 
+/* Half types in a file: what f32 can hold of them comes back to the bit, and a state that claims to
+ * be as it was read does not claim it any more. */
+static void check_half(void) {
+    bool ok = true, origin = true;
+    for (int i = 0; i < 20; i++) {
+        struct sp_state *a = random_state(0, 2, 3, check_random_int(1, 5)), *b, *c;
+        a->dtype = i % 2 ? SP_BF16 : SP_F16;
+        a->origin = (enum sp_origin)check_random_int(0, 3);
+        struct bytes x = to_bytes(a);
+        must(from_bytes(&b, x.data, x.n));
+        size_t n = 3 * sp_state_ssm_size(a);
+        for (size_t k = 0; k < n; k++)
+            ok = ok && b->ssm[k] == (i % 2 ? sp_f32_from_bf16(sp_bf16_from_f32(a->ssm[k]))
+                                           : sp_f32_from_f16(sp_f16_from_f32(a->ssm[k])));
+        origin =
+            origin && b->origin == (a->origin == SP_ORIGIN_READ ? SP_ORIGIN_CONVERTED : a->origin);
+        struct bytes y = to_bytes(b);
+        must(from_bytes(&c, y.data, y.n));
+        ok = ok && same(b, c) && c->dtype == a->dtype;
+        sp_state_free(a), sp_state_free(b), sp_state_free(c);
+    }
+    check_ok(ok, "half: 20 states in bf16 and f16 come back as they were rounded, and stay so");
+    check_ok(origin, "half: a state of origin read is one of origin converted");
+}
+
 static void check_damage(void) {
     struct sp_state *a = random_state(0, 1, 2, 4), *b;
     struct bytes good = to_bytes(a);
@@ -167,8 +192,28 @@ static void check_join(void) {
     b->n_tok = a->n_tok;
     code = joined(a, b, &c);
     check_ok(code == SP_E_DATA && strstr(err.msg, "two last tokens"), "join: %s", err.msg);
+    /* Rows arrive in any order, more than are expected after the first one. */
+    struct sp_state *one[5];
+    struct bytes all = {.n = 0};
+    const uint32_t order[] = {3, 0, 4, 1, 2};
+    bool ok = true;
+    for (uint32_t i = 0; i < 5; i++) {
+        one[i] = random_state(order[i], order[i], 5, 2);
+        struct bytes x = to_bytes(one[i]);
+        memcpy(all.data + all.n, x.data, x.n);
+        all.n += x.n;
+    }
+    must(from_bytes(&c, all.data, all.n));
+    for (uint32_t i = 0; i < 5; i++) {
+        size_t n = sp_state_ssm_size(c), m = sp_state_conv_size(c), at = order[i];
+        ok = ok && memcmp(c->ssm + at * n, one[i]->ssm, n * sizeof(float)) == 0 &&
+             memcmp(c->conv + at * m, one[i]->conv, m * sizeof(float)) == 0;
+        sp_state_free(one[i]);
+    }
+    check_ok(ok && c->has_last, "join: five layers in an order of their own");
     sp_state_free(a);
     sp_state_free(b);
+    sp_state_free(c);
     sp_state_free(d);
 }
 
@@ -275,6 +320,7 @@ int main(int argc, char **argv) {
     if (argc == 7 && strcmp(argv[1], "--write") == 0) return write_for(argv + 2);
     check_start(argc, argv);
     if (check_wanted("file")) check_files();
+    if (check_wanted("half")) check_half();
     if (check_wanted("damage")) check_damage();
     if (check_wanted("join")) check_join();
     if (check_wanted("old")) check_old_files();
