@@ -73,7 +73,8 @@ static enum sp_code on_hello(struct sp_doc_source *s, const struct sp_record *re
     SP_TRY(sp_hello_read(&hello, rec, err));
     if (hello.content != SP_TOKENS)
         return sp_error_set(err, SP_E_DATA,
-                            "the input is a stream of %s; train reads tokens, as tokenize writes",
+                            "the input is a stream of %s; train reads the tokens that tokenize "
+                            "writes, without another program between them",
                             sp_content_name(hello.content));
     if (s->n_doc && !sp_hash_equal(&s->tokenizer, &hello.tokenizer))
         return sp_error_set(err, SP_E_DATA, "the stream changes its tokenizer after document %llu",
@@ -160,17 +161,25 @@ static void count_bigrams(struct sp_bigrams *b, const int32_t *tag, int64_t n) {
     if (from < b->n_label) b->count[(b->n_label + 1) * b->n_label + from] += 1;
 }
 
+/* What tags and classes are made from; text without it would teach that there is nothing in it. */
+static enum sp_code need_spans(const struct sp_doc_source *s, struct sp_error *err) {
+    if (s->spans) return SP_OK;
+    return sp_error_set(err, SP_E_DATA,
+                        "document %llu has no gold spans to learn from: give `tokenize --jsonl` "
+                        "lines with \"spans\" ([] where nothing is to be found)",
+                        (unsigned long long)s->n_doc);
+}
+
 /* A tag is told `delay` tokens late; as many tokens of padding make room for the last ones. */
 static enum sp_code tag_targets(struct sp_doc_source *s, int32_t *target,
                                 struct sp_bigrams *bigrams, struct sp_error *err) {
-    static const uint8_t none[] = {0x90}; /* an empty msgpack array */
     int64_t delay = s->config->delay, n = s->n - s->pass_start - delay;
+    SP_TRY(need_spans(s, err));
     if (n <= 0) return SP_OK;
     int32_t *tag = malloc((size_t)n * sizeof *tag);
     if (!tag) return sp_error_memory(err, "tags");
-    enum sp_code code =
-        sp_tags_from_spans(s->head, s->spans ? s->spans : none, s->spans ? s->n_spans : sizeof none,
-                           s->span + 2 * s->pass_start, (size_t)n, tag, err);
+    enum sp_code code = sp_tags_from_spans(s->head, s->spans, s->n_spans,
+                                           s->span + 2 * s->pass_start, (size_t)n, tag, err);
     if (!code && bigrams) count_bigrams(bigrams, tag, n);
     for (int64_t i = 0; !code && i < n; i++) target[s->pass_start + i + delay] = tag[i];
     free(tag);
@@ -194,7 +203,8 @@ static int32_t label_index(const struct sp_head *head, const msgpack_object *o) 
 /* A document's class is the first of its spans whose label is one; it is told at the last token. */
 static enum sp_code class_target(const struct sp_doc_source *s, int32_t *target,
                                  struct sp_error *err) {
-    if (!s->spans || s->n == s->pass_start) return SP_OK;
+    SP_TRY(need_spans(s, err));
+    if (s->n == s->pass_start) return SP_OK;
     msgpack_unpacked u;
     size_t at = 0;
     msgpack_unpacked_init(&u);

@@ -134,6 +134,8 @@ static struct foreign guess_foreign(const uint8_t *p, size_t n) {
     size_t text = 0;
     while (text < n && (p[text] >= 0x20 || (p[text] >= 9 && p[text] <= 13)) && p[text] != 0x7f)
         text++;
+    if (text == n && p[0] == '{')
+        return (struct foreign){NULL, "JSON lines", "run `tokenize --jsonl` first"};
     if (text == n && p[0] < 0x80) return (struct foreign){NULL, "text", "run `tokenize` first"};
     if ((p[0] >= 0x80 && p[0] < 0xa0) || (p[0] >= 0xdc && p[0] <= 0xdf))
         return (struct foreign){NULL, "msgpack, but not of statepipe", NULL};

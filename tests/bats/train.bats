@@ -182,6 +182,15 @@ END
 
 @test "bad input" {
     tokens 5 >s
+    # What it is, and what makes of it what train reads.
+    documents 3 >jsonl
+    run -65 pipe "train $options --steps 2 -o out jsonl"
+    [ "$output" = 'train: jsonl is not a statepipe stream: it looks like JSON lines: run `tokenize --jsonl` first' ]
+    run -65 pipe "tokenize -m bytes --pad 1 config.json | train $options --steps 2 -o out"
+    [[ $output == 'train: document 0 has no gold spans to learn from: give `tokenize --jsonl` lines with "spans"'* ]]
+    run -0 pipe "tokenize -m bytes --pad 1 config.json | train $options --task lm --steps 1 -o lm"
+    run -65 pipe "embed -m lm s | train $options --steps 2 -o out"
+    [[ $output == "train: the input is a stream of hidden; train reads the tokens"* ]]
     run -66 pipe "train $options --steps 2 -o out none"
     run -66 pipe "train --config none.json --steps 2 -o out s"
     run -65 pipe "train $options --steps 2 -o out </dev/null"
