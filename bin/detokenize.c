@@ -1,5 +1,6 @@
 /* detokenize: a stream of tokens in, text out. */
 #include "../lib/model.h"
+#include "../lib/stream_model.h"
 #include "../lib/token.h"
 #include "filter.h"
 
@@ -115,47 +116,12 @@ static enum sp_code on_idle(void *ctx, struct sp_writer *w, struct sp_error *err
     return SP_OK;
 }
 
-static bool is_streams(const struct sp_hello *hello, const struct sp_tokenizer *tok) {
-    return sp_hash_equal(&hello->tokenizer, sp_tokenizer_fingerprint(tok));
-}
-
-/* Opens a tokenizer if it is the one that the stream was made with; NULL otherwise. */
-static struct sp_tokenizer *open_streams(const struct sp_hello *hello, const char *path) {
-    struct sp_tokenizer *tok;
-    struct sp_error ignored;
-    if (sp_tokenizer_open(&tok, path, &ignored)) return NULL;
-    if (is_streams(hello, tok)) return tok;
-    sp_tokenizer_free(tok);
-    return NULL;
-}
-
-/* -m, else bytes, which need no file, else $STATEPIPE_MODEL, else the directory that the stream
- * names, which may be another machine's, else the shipped model. */
 static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record *rec,
                              struct sp_error *err) {
     (void)rec;
     struct run *r = ctx;
-    char dir[4096];
-    const char *model = opt.model, *variable = getenv("STATEPIPE_MODEL");
-    if (r->tok) sp_tokenizer_free(r->tok);
-    r->tok = NULL;
-    if (!model) r->tok = open_streams(hello, "bytes");
-    if (!model && !r->tok && !(variable && *variable) && hello->model_dir[0])
-        r->tok = open_streams(hello, hello->model_dir);
-    if (r->tok) return SP_OK;
-    enum sp_code code = SP_OK;
-    if (!model) {
-        code = sp_model_default_dir(dir, sizeof dir, err);
-        model = dir;
-    }
-    if (!code) code = sp_tokenizer_open(&r->tok, model, err);
-    if (code) return code;
-    static const struct sp_hash unknown;
-    if (!sp_hash_equal(&hello->tokenizer, &unknown) && !is_streams(hello, r->tok))
-        return sp_error_set(err, SP_E_DATA,
-                            "the stream was made with another tokenizer than that of %s (-m MODEL)",
-                            model);
-    return SP_OK;
+    sp_tokenizer_free(r->tok);
+    return sp_stream_tokenizer_open(&r->tok, opt.model, hello, err);
 }
 
 int main(int argc, char **argv) {

@@ -1,49 +1,6 @@
-/* Model and tensors of a stream, for the filters that open a model. */
+/* The tensors of a stream, for the filters that open a model. */
 #include "net_stream.h"
 #include "net_weights.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-static bool known(const struct sp_hash *hash) {
-    static const struct sp_hash zero;
-    return !sp_hash_equal(hash, &zero);
-}
-
-enum sp_code sp_stream_model_check(const struct sp_model *m, const struct sp_hello *hello,
-                                   struct sp_error *err) {
-    const struct sp_hash *ours = sp_model_fingerprint(m);
-    if (!known(&hello->model) || sp_hash_equal(&hello->model, ours)) return SP_OK;
-    char theirs_hex[SP_HASH_HEX_SIZE], ours_hex[SP_HASH_HEX_SIZE];
-    sp_hash_hex(&hello->model, theirs_hex);
-    sp_hash_hex(ours, ours_hex);
-    return sp_error_set(err, SP_E_DATA,
-                        "the stream was made with another model (%.12s, %.120s) than %.120s "
-                        "(%.12s): give every program of the pipe the same -m",
-                        theirs_hex, hello->model_dir[0] ? hello->model_dir : "unknown directory",
-                        sp_model_dir(m), ours_hex);
-}
-
-enum sp_code sp_stream_model_open(struct sp_model **m, const char *dir,
-                                  const struct sp_hello *hello, struct sp_error *err) {
-    const char *variable = getenv("STATEPIPE_MODEL");
-    *m = NULL;
-    enum sp_code code = SP_OK;
-    if (!dir && !(variable && *variable) && hello->model_dir[0] && known(&hello->model)) {
-        /* The directory may be another machine's: what is there need not be the model. */
-        struct sp_error ignored;
-        code = sp_model_open(m, hello->model_dir, &ignored);
-        if (!code && sp_hash_equal(&hello->model, sp_model_fingerprint(*m))) return SP_OK;
-        sp_model_free(*m);
-        *m = NULL;
-    }
-    code = sp_model_open(m, dir, err);
-    if (!code) code = sp_stream_model_check(*m, hello, err);
-    if (!code) return SP_OK;
-    sp_model_free(*m);
-    *m = NULL;
-    return code;
-}
 
 enum sp_code sp_stream_hidden(struct sp_record *chunk, int64_t d_model, struct sp_tensor **out,
                               struct sp_error *err) {

@@ -4,15 +4,8 @@
 
 #include "net.h"
 #include "state.h"
+#include "stream_model.h"
 
-/* The model of a stream: dir, else $STATEPIPE_MODEL, else the directory that HELLO names if its
- * fingerprint is HELLO's, else the shipped one. SP_E_DATA when HELLO's fingerprint is of another
- * model. */
-enum sp_code sp_stream_model_open(struct sp_model **m, const char *dir,
-                                  const struct sp_hello *hello, struct sp_error *err);
-/* A later segment: is it of the model that is open? */
-enum sp_code sp_stream_model_check(const struct sp_model *m, const struct sp_hello *hello,
-                                   struct sp_error *err);
 /* The tensor `hidden` of a CHUNK, (n, d_model) of f32 or bf16 and finite, as f32: converted in
  * place where it is not. */
 enum sp_code sp_stream_hidden(struct sp_record *chunk, int64_t d_model, struct sp_tensor **hidden,

@@ -48,7 +48,7 @@ for line in open(sys.argv[1], encoding="utf-8"):
 @test "errors: another tokenizer, an unknown id, no stream, an upstream program that died" {
     echo a >a
     run -65 --separate-stderr pipe "tokenize -m bytes a | detokenize -m '$golden/bpe.json'"
-    [[ "$stderr" == "detokenize: the stream was made with another tokenizer than that of "* ]]
+    [[ "$stderr" == "detokenize: the stream was made with another tokenizer ("* ]]
     run -1 --separate-stderr pipe "'$stream' tokens --vocab 100000 3 | detokenize -m '$golden/bpe.json'"
     [[ "$stderr" == "detokenize: document "*"is not in the vocabulary of "* ]]
     run -65 pipe "echo text | detokenize"
@@ -64,5 +64,5 @@ for line in open(sys.argv[1], encoding="utf-8"):
     [ "$status" -ne 0 ]
     run pipe "detokenize -m bytes <$BATS_TEST_TMPDIR/tokens"
     [ "$status" -eq 65 ]
-    [[ "$output" == *"made with another tokenizer than that of bytes"* ]]
+    [[ "$output" == *"made with another tokenizer ("*") than bytes ("* ]]
 }
