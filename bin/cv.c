@@ -162,7 +162,7 @@ static enum sp_code write_document(FILE *out, const char *file, struct sp_error 
     char *text = NULL, *id = strdup(file), *line = NULL;
     size_t n = 0, n_id = strlen(file);
     enum sp_code code =
-        id ? read_document(file, &text, &n, err) : sp_error_set(err, SP_E_DEVICE, "out of memory");
+        id ? read_document(file, &text, &n, err) : sp_error_memory(err, "a document");
     if (!code) code = make_valid(&text, &n, file, err);
     if (!code) code = make_valid(&id, &n_id, "a file name", err);
     if (!code) {

@@ -81,7 +81,7 @@ static void print_spans(const struct sp_cv *cv) {
 
 static enum sp_code print_cv(const struct sp_cv *cv, int64_t index, struct sp_error *err) {
     char *scratch = malloc(6 * cv->n + 2);
-    if (!scratch) return sp_error_set(err, SP_E_DEVICE, "out of memory");
+    if (!scratch) return sp_error_memory(err, "a CV");
     size_t n = sp_json_escape(scratch, cv->text, cv->n);
     printf("{\"id\": \"%s-%lld-%lld\", \"text\": %.*s", opt_split, (long long)opt_seed,
            (long long)index, (int)n, scratch);

@@ -58,7 +58,7 @@ static inline enum sp_code run_environment(const char *exec_path, const char *co
     ok = ok && setenv("STATEPIPE_JOBS", number, jobs != 0) == 0;
     ok = ok && setenv(CLI_PIPE_SIZE, "1048576", 0) == 0;
     free(joined);
-    return ok ? SP_OK : sp_error_set(err, SP_E_DEVICE, "out of memory");
+    return ok ? SP_OK : sp_error_memory(err, "the environment");
 }
 
 #endif

@@ -95,7 +95,7 @@ static enum sp_code exec_shell(int argc, char **argv, struct sp_error *err) {
     if (!code) code = run_environment(dir, argv[at], jobs, err);
     if (code) return code;
     char **args = calloc((size_t)(argc - at) + 6, sizeof *args);
-    if (!args) return sp_error_set(err, SP_E_DEVICE, "out of memory");
+    if (!args) return sp_error_memory(err, "a command line");
     static char bash[] = "bash", option[] = "-o", pipefail[] = "pipefail", command[] = "-c",
                 name[] = "statepipe";
     char *fixed[] = {bash, option, pipefail, command, argv[at], name};

@@ -114,7 +114,7 @@ static enum sp_code open_all(struct run *r, struct sp_error *err) {
 
 static enum sp_code write_hello(struct run *r, struct sp_error *err) {
     struct sp_record *rec = sp_record_new(SP_KIND_HELLO);
-    if (!rec) return sp_error_set(err, SP_E_DEVICE, "out of memory");
+    if (!rec) return sp_error_memory(err, "a document");
     enum sp_code code = sp_hello_store(&r->hello, rec, err);
     if (!code) code = sp_writer_write(r->w, rec, err);
     sp_record_free(rec);
@@ -123,7 +123,7 @@ static enum sp_code write_hello(struct run *r, struct sp_error *err) {
 
 static enum sp_code write_end(struct run *r, struct sp_error *err) {
     struct sp_record *rec = sp_record_new(SP_KIND_END);
-    if (!rec) return sp_error_set(err, SP_E_DEVICE, "out of memory");
+    if (!rec) return sp_error_memory(err, "a document");
     uint64_t n_error, n = sp_token_stream_docs(r->in.stream, &n_error);
     enum sp_code code = sp_record_set_u64(rec, "docs", n, err);
     if (!code) code = sp_record_set_u64(rec, "errors", n_error, err);

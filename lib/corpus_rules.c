@@ -220,7 +220,7 @@ static enum sp_code parse_alternative(struct sp_rule *r, struct sp_slice line,
     if (weight == 0 || weight > SP_RULE_WEIGHT_MAX)
         return sp_error_set(err, SP_E_DATA, "weight not from 1 to %d", SP_RULE_WEIGHT_MAX);
     if (!balanced(line)) return sp_error_set(err, SP_E_DATA, "braces do not match");
-    if (!rule_add(r, line, weight, heldout)) return sp_error_set(err, SP_E_DATA, "out of memory");
+    if (!rule_add(r, line, weight, heldout)) return sp_error_memory(err, "the corpus");
     return SP_OK;
 }
 
@@ -286,7 +286,7 @@ enum sp_code sp_corpus_open(struct sp_corpus **corpus, const char *dir, enum sp_
     struct sp_corpus *c = calloc(1, sizeof *c);
     enum sp_code code = SP_OK;
     if (c) c->slot = calloc(1 << 17, sizeof *c->slot);
-    if (!c || !c->slot) code = sp_error_set(err, SP_E_DEVICE, "out of memory");
+    if (!c || !c->slot) code = sp_error_memory(err, "the corpus");
     if (!code) c->n_slot = 1 << 17, c->split = split;
     for (int i = 0; i < n; i++) {
         if (!code) code = load_rules(c, dir, entry[i]->d_name, err);

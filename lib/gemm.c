@@ -16,10 +16,6 @@ enum sp_code sp_gemm_failed(struct sp_error *err, dnnl_status_t status, const ch
     return sp_error_set(err, SP_E_DEVICE, "oneDNN fails with status %d: %s", (int)status, what);
 }
 
-enum sp_code sp_gemm_no_memory(struct sp_error *err, size_t n_bytes) {
-    return sp_error_set(err, SP_E_DEVICE, "out of memory: %zu bytes for a product", n_bytes);
-}
-
 void *sp_gemm_alloc(size_t n_bytes) {
     if (n_bytes > SIZE_MAX - HUGE_BYTES) return NULL;
     if (n_bytes < HUGE_BYTES) return aligned_alloc(64, SP_ROUND_UP(n_bytes + !n_bytes, 64));
@@ -139,7 +135,7 @@ enum sp_code sp_gemm_new(struct sp_gemm **out, struct sp_pool *pool, const struc
                          struct sp_error *err) {
     *out = NULL;
     struct sp_gemm *g = calloc(1, sizeof *g);
-    if (!g) return sp_gemm_no_memory(err, sizeof *g);
+    if (!g) return sp_error_memory(err, "products");
     g->pool = pool;
     g->k = k;
     mask_isa(k);

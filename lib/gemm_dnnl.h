@@ -30,7 +30,6 @@ struct sp_gemm {
 
 /* SP_E_DEVICE, with what was being done. */
 enum sp_code sp_gemm_failed(struct sp_error *err, dnnl_status_t status, const char *what);
-enum sp_code sp_gemm_no_memory(struct sp_error *err, size_t n_bytes);
 /* The descriptor of a (SP_GEMM_TILE, d_in) x (d_in, width) product; weight's layout as given. */
 dnnl_status_t sp_gemm_product_desc(struct sp_gemm *g, bool bf16, int64_t d_in, int64_t width,
                                    bool bias, const dnnl_memory_desc_t *weight,

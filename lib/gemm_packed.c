@@ -37,7 +37,7 @@ static enum sp_code grow(void **buffer, size_t *have, size_t n_bytes, struct sp_
     free(*buffer);
     *have = 0;
     *buffer = sp_gemm_alloc(n_bytes);
-    if (!*buffer) return sp_gemm_no_memory(err, n_bytes);
+    if (!*buffer) return sp_error_memory(err, "a product");
     *have = n_bytes;
     return SP_OK;
 }
@@ -171,7 +171,7 @@ static enum sp_code pack(struct sp_packed *w, const void *source, enum sp_dtype 
             if (p.status[b]) code = sp_gemm_failed(err, p.status[b], "packing a weight");
         for (int t = 0; t < sp_pool_threads(g->pool); t++) free(p.plain[t]);
     } else {
-        code = sp_gemm_no_memory(err, p.plain_bytes);
+        code = sp_error_memory(err, "a packed weight");
     }
     free(p.plain);
     free(p.status);
@@ -197,7 +197,7 @@ static enum sp_code packed_layout(struct sp_packed *w, struct sp_error *err) {
     size_t last = SP_ROUND_UP(dnnl_memory_desc_get_size(&w->weight_md[LAST]), 64);
     size_t n_bytes = w->stride * (size_t)(w->n_block - 1) + last;
     w->data = sp_gemm_alloc(n_bytes);
-    if (!w->data) return sp_gemm_no_memory(err, n_bytes);
+    if (!w->data) return sp_error_memory(err, "a packed weight");
     memset(w->data, 0, n_bytes); /* oneDNN's padding is zero */
     return SP_OK;
 }
@@ -205,7 +205,7 @@ static enum sp_code packed_layout(struct sp_packed *w, struct sp_error *err) {
 static enum sp_code packed_handles(struct sp_packed *w, struct sp_error *err) {
     w->weight = calloc((size_t)w->n_block, sizeof *w->weight);
     w->bias_memory = calloc((size_t)w->n_block, sizeof *w->bias_memory);
-    if (!w->weight || !w->bias_memory) return sp_gemm_no_memory(err, (size_t)w->n_block * 16);
+    if (!w->weight || !w->bias_memory) return sp_error_memory(err, "a packed weight");
     for (int64_t b = 0; b < w->n_block; b++) {
         int kind = b == w->n_block - 1 ? LAST : FULL;
         char *data = (char *)w->data + (size_t)b * w->stride;
@@ -258,7 +258,7 @@ enum sp_code sp_packed_new(struct sp_packed **p, struct sp_gemm *g, const void *
                            enum sp_dtype compute, struct sp_error *err) {
     *p = NULL;
     struct sp_packed *w = calloc(1, sizeof *w);
-    if (!w) return sp_gemm_no_memory(err, sizeof *w);
+    if (!w) return sp_error_memory(err, "a packed weight");
     w->gemm = g;
     w->d_out = d_out;
     w->d_in = d_in;
@@ -273,7 +273,7 @@ enum sp_code sp_packed_new(struct sp_packed **p, struct sp_gemm *g, const void *
         if (w->bias)
             memcpy(w->bias, bias, (size_t)d_out * sizeof(float));
         else
-            code = sp_gemm_no_memory(err, (size_t)d_out * sizeof(float));
+            code = sp_error_memory(err, "a packed weight");
     }
     if (!code) code = packed_layout(w, err);
     if (!code) code = packed_handles(w, err);

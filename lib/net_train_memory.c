@@ -92,7 +92,7 @@ static enum sp_code constants(struct sp_train_net *net, struct sp_error *err) {
     for (int64_t i = 0; i < n; i++) net->loss_host[i] = 1;
     SP_TRY(net->be->upload(net->be, net->ones, net->loss_host, (size_t)n * sizeof(float), err));
     float *eye = calloc((size_t)(s * s), sizeof *eye);
-    if (!eye) return sp_error_set(err, SP_E_DEVICE, "out of memory");
+    if (!eye) return sp_error_memory(err, "training");
     for (int64_t i = 0; i < s; i++) eye[i * s + i] = 1;
     enum sp_code code = net->be->upload(net->be, net->eye, eye, (size_t)(s * s) * sizeof *eye, err);
     free(eye);

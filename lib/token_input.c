@@ -45,7 +45,7 @@ static enum sp_code begin(struct sp_token_input *in, struct where at, struct sp_
     enum sp_code code = SP_OK;
     bool named = doc && !in->id;
     if (!doc) doc = sp_record_new(SP_KIND_DOC);
-    if (!doc) return sp_error_set(err, SP_E_DEVICE, "out of memory");
+    if (!doc) return sp_error_memory(err, "the input");
     if (!named) {
         char id[ID_BYTES_MAX];
         make_id(id, in->id ? in->id : at.line ? "%n" : "%f", at);
@@ -218,7 +218,7 @@ static enum sp_code take_whole(struct sp_token_input *in, int fd, const char *na
 enum sp_code sp_token_input_file(struct sp_token_input *in, int fd, const char *name, bool open,
                                  struct sp_error *err) {
     char *buf = malloc(READ_BYTES);
-    if (!buf) return sp_error_set(err, SP_E_DEVICE, "out of memory");
+    if (!buf) return sp_error_memory(err, "the input");
     enum sp_code code = in->mode == SP_TOKEN_WHOLE ? take_whole(in, fd, name, buf, open, err)
                                                    : take_lines(in, fd, name, buf, err);
     free(buf);

@@ -83,7 +83,7 @@ static enum sp_code pack_value(const struct line *l, msgpack_packer *pk, sp_json
         } else {
             ok = ok && pack_scalar(pk, j, v);
         }
-        if (!ok) return sp_error_set(l->err, SP_E_DEVICE, "out of memory");
+        if (!ok) return sp_error_memory(l->err, "a line of JSON");
     }
     return SP_OK;
 }
@@ -122,14 +122,14 @@ static enum sp_code pack_span(struct line *l, msgpack_packer *pk, sp_json_node s
         return bad(l, "a span lies outside of the text");
     bool ok = msgpack_pack_array(pk, count) == 0 && msgpack_pack_uint64(pk, a) == 0 &&
               msgpack_pack_uint64(pk, b) == 0 && pack_string(pk, j, label);
-    if (!ok) return sp_error_set(l->err, SP_E_DEVICE, "out of memory");
+    if (!ok) return sp_error_memory(l->err, "a line of JSON");
     return count == 4 ? pack_value(l, pk, records) : SP_OK;
 }
 
 static enum sp_code pack_spans(struct line *l, msgpack_packer *pk, sp_json_node spans) {
     if (sp_json_type(l->j, spans) != SP_JSON_ARRAY) return bad(l, "\"spans\" is not an array");
     if (msgpack_pack_array(pk, sp_json_count(l->j, spans)) != 0)
-        return sp_error_set(l->err, SP_E_DEVICE, "out of memory");
+        return sp_error_memory(l->err, "a line of JSON");
     enum sp_code code = SP_OK;
     for (sp_json_node v = sp_json_first(l->j, spans); !code && v >= 0; v = sp_json_next(l->j, v))
         code = pack_span(l, pk, v);
@@ -166,7 +166,7 @@ static enum sp_code set_id(struct line *l, struct sp_record *doc, uint64_t numbe
         return sp_record_set_str(doc, "id", shown, strlen(shown), l->err);
     }
     char *id = malloc(n_raw + 1);
-    if (!id) return sp_error_set(l->err, SP_E_DEVICE, "out of memory");
+    if (!id) return sp_error_memory(l->err, "a line of JSON");
     size_t n = (size_t)sp_json_string(l->j, v, id);
     enum sp_code code = sp_record_set_str(doc, "id", id, n, l->err);
     free(id);
@@ -187,7 +187,7 @@ enum sp_code sp_token_jsonl_read(const char *line, size_t n, uint64_t number, bo
     if (!sp_json_raw(j, v, &n_raw)) code = bad(&l, "no string \"text\"");
     struct sp_record *rec = code ? NULL : sp_record_new(SP_KIND_DOC);
     char *copy = code ? NULL : malloc(n_raw + 1);
-    if (!code && (!rec || !copy)) code = sp_error_set(err, SP_E_DEVICE, "out of memory");
+    if (!code && (!rec || !copy)) code = sp_error_memory(err, "a line of JSON");
     if (!code) {
         l.text = copy;
         l.n_text = (size_t)sp_json_string(j, v, copy);

@@ -135,7 +135,7 @@ static enum sp_code says_bytes(const char *dir, bool *bytes, struct sp_error *er
     size_t n;
     struct sp_config *c = malloc(sizeof *c);
     *bytes = false;
-    if (!c) return sp_error_set(err, SP_E_DEVICE, "out of memory for a config");
+    if (!c) return sp_error_memory(err, "a config");
     enum sp_code code = sp_path_join(path, sizeof path, dir, "config.json", err);
     if (!code) code = sp_io_slurp(&text, &n, path, SP_CONFIG_BYTES_MAX, err);
     if (!code) code = sp_config_parse(c, text, n, path, err);
