@@ -51,14 +51,9 @@ static enum sp_code make_valid(char **text, size_t *n, const char *name, struct 
     if (good == *n) return SP_OK;
     fprintf(stderr, "%s: %s: invalid UTF-8 from byte %zu on is replaced by U+FFFD\n", program.name,
             name, good);
-    if (*n > SIZE_MAX / 3) return sp_error_set(err, SP_E_DATA, "%s is too large", name);
-    char *out = malloc(*n * 3 + 1);
+    size_t done;
+    char *out = sp_utf8_repair(*text, *n, &done);
     if (!out) return sp_error_set(err, SP_E_DEVICE, "out of memory reading %s", name);
-    size_t done = 0;
-    for (size_t at = 0, len = 0; at < *n; at += len) {
-        int32_t cp = sp_utf8_decode(*text + at, *n - at, &len);
-        done += sp_utf8_encode(out + done, cp < 0 ? SP_UTF8_REPLACEMENT : (uint32_t)cp);
-    }
     free(*text);
     *text = out;
     *n = done;

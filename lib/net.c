@@ -208,6 +208,18 @@ enum sp_code sp_seq_reset(struct sp_net *net, struct sp_seq *seq, struct sp_erro
     return code ? code : net->be->zero(net->be, seq->ssm, layers * (size_t)ssm_floats(net), err);
 }
 
+enum sp_code sp_seq_copy(struct sp_net *net, struct sp_seq *to, const struct sp_seq *from,
+                         struct sp_error *err) {
+    size_t layers = (size_t)layers_of(net) * sizeof(float);
+    struct sp_backend *be = net->be;
+    enum sp_code code = be->copy(be, to->conv, from->conv, layers * (size_t)conv_floats(net), err);
+    return code ? code : be->copy(be, to->ssm, from->ssm, layers * (size_t)ssm_floats(net), err);
+}
+
+size_t sp_seq_bytes(const struct sp_net *net) {
+    return (size_t)(layers_of(net) * (conv_floats(net) + ssm_floats(net))) * sizeof(float);
+}
+
 enum sp_code sp_seq_load(struct sp_net *net, struct sp_seq *seq, const struct sp_state *s,
                          struct sp_error *err) {
     const struct sp_config *c = net->c;

@@ -38,6 +38,11 @@ void sp_net_free(struct sp_net *net);
 enum sp_code sp_seq_new(struct sp_net *net, struct sp_seq **seq, struct sp_error *err); /* zero */
 void sp_seq_free(struct sp_net *net, struct sp_seq *seq);
 enum sp_code sp_seq_reset(struct sp_net *net, struct sp_seq *seq, struct sp_error *err);
+/* to remembers what from does. */
+enum sp_code sp_seq_copy(struct sp_net *net, struct sp_seq *to, const struct sp_seq *from,
+                         struct sp_error *err);
+/* Bytes of what a sequence of this net remembers. */
+size_t sp_seq_bytes(const struct sp_net *net);
 /* Between device and host; the state's layers must contain (load) or equal (store) the net's. */
 enum sp_code sp_seq_load(struct sp_net *net, struct sp_seq *seq, const struct sp_state *s,
                          struct sp_error *err);

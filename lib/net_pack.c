@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static enum sp_pack_kind kind_of(int64_t n_row) {
+enum sp_pack_kind sp_pack_kind_of(int64_t n_row) {
     return n_row == 1 ? SP_PACK_ONE : n_row < SP_STEP_ROWS ? SP_PACK_STEP : SP_PACK_TILED;
 }
 
@@ -57,7 +57,7 @@ static size_t choose(struct sp_pack *p, enum sp_pack_kind kind, int64_t *n_seq) 
         int64_t left = h->n - h->done, room = p->rows_max - n_row;
         /* A chunk larger than a whole batch is the only one that is cut. */
         int64_t take = left <= room ? left : n_row == 0 ? room : 0;
-        if (kind_of(h->n) != kind || take == 0) {
+        if (sp_pack_kind_of(h->n) != kind || take == 0) {
             doc->slot = -1;
             continue;
         }

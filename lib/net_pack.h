@@ -11,9 +11,12 @@
 
 enum sp_pack_kind { SP_PACK_TILED, SP_PACK_STEP, SP_PACK_ONE, SP_PACK_KINDS };
 
+/* The path of a chunk of so many rows. */
+enum sp_pack_kind sp_pack_kind_of(int64_t n_row);
+
 struct sp_pack_doc;
 struct sp_held {
-    struct sp_record *rec;
+    struct sp_record *rec;   /* NULL where there is no stream */
     struct sp_pack_doc *doc; /* whose record it is */
     float *hidden;           /* of a CHUNK: (n, d_model), replaced by the output; else NULL */
     int64_t n, done;         /* rows; of them computed */

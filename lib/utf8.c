@@ -1,6 +1,7 @@
 /* UTF-8, after table 3-7 of the Unicode standard (well-formed byte sequences). */
 #include "utf8.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Bytes that may follow a lead byte: how many, and the range of the first of them (the others are
@@ -71,4 +72,17 @@ size_t sp_utf8_encode(char *out, uint32_t cp) {
     for (size_t i = n - 1; i > 0; i--, cp >>= 6) p[i] = (uint8_t)(0x80 | (cp & 0x3F));
     p[0] = (uint8_t)(mark[n] | cp);
     return n;
+}
+
+char *sp_utf8_repair(const char *s, size_t n, size_t *n_out) {
+    enum { GROWTH = 3 }; /* bytes of U+FFFD, which may stand for one */
+    char *out = n < SIZE_MAX / GROWTH ? malloc(n * GROWTH + 1) : NULL;
+    if (!out) return NULL;
+    *n_out = 0;
+    for (size_t at = 0, len = 0; at < n; at += len) {
+        int32_t cp = sp_utf8_decode(s + at, n - at, &len);
+        *n_out += sp_utf8_encode(out + *n_out, cp < 0 ? SP_UTF8_REPLACEMENT : (uint32_t)cp);
+    }
+    out[*n_out] = 0;
+    return out;
 }

@@ -18,6 +18,9 @@ size_t sp_utf8_valid(const char *s, size_t n);
 int32_t sp_utf8_decode(const char *s, size_t n, size_t *len);
 /* Could these n bytes, an invalid sequence so far, become valid when more follow? */
 bool sp_utf8_incomplete(const char *s, size_t n);
+/* A valid copy, each invalid sequence replaced by U+FFFD: *n_out bytes and a NUL, to be freed. NULL
+ * when out of memory. */
+char *sp_utf8_repair(const char *s, size_t n, size_t *n_out);
 /* Writes up to SP_UTF8_MAX bytes; returns how many. cp is a scalar value. */
 size_t sp_utf8_encode(char *out, uint32_t cp);
 
