@@ -27,6 +27,7 @@ typedef void filter_describe(void *ctx, char *out, size_t size);
 static struct {
     const struct sp_program *program;
     filter_describe *describe; /* NULL: nothing to say, or said */
+    const char *output;        /* what standard output is, for messages; NULL: just that */
     enum sp_code (*on_hello)(void *ctx, struct sp_hello *hello, struct sp_record *rec,
                              struct sp_error *err);
 } filter_program;
@@ -64,7 +65,10 @@ static inline int filter_files(const struct sp_program *p, struct sp_filter *f,
     f->on_error = filter_on_error;
     if (describe) f->on_hello = filter_on_hello;
     *code = cli_refuse_keyboard(n_file, err);
-    if (!*code && !f->silent) *code = sp_writer_new(&w, STDOUT_FILENO, "standard output", err);
+    if (!*code && !f->silent)
+        *code =
+            sp_writer_new(&w, STDOUT_FILENO,
+                          filter_program.output ? filter_program.output : "standard output", err);
     for (int i = 0; !*code && i < (n_file > 0 ? n_file : 1); i++) {
         struct sp_filter_result result = {0};
         *code = filter_file(f, n_file > 0 ? file[i] : standard_input, w, &result, err);

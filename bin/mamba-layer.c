@@ -2,9 +2,12 @@
 #include "../lib/net_layers.h"
 #include "filter.h"
 
+#define CHECKPOINT_TOKENS 65536
+
 static struct {
     const char *model, *layers, *load_state, *dump_state, *device, *dtype, *wire;
-    int64_t jobs;
+    const char *checkpoint, *output;
+    int64_t jobs, every;
     bool force, emit_state;
     int verbose;
 } opt = {.device = "auto", .dtype = "f32", .wire = "f32"};
@@ -19,12 +22,18 @@ static const struct sp_option options[] = {
      &opt.dump_state, 0, 0},
     {SP_OPT_FLAG, 0, "emit-state", NULL, "put final states into the stream too", &opt.emit_state, 0,
      0},
+    {SP_OPT_STRING, 0, "checkpoint", "FILE", "run again after a kill: go on here; needs -o",
+     &opt.checkpoint, 0, 0},
+    {SP_OPT_INT, 0, "every", "N", "tokens between two checkpoints (65536)", &opt.every, 1, 1e15},
+    {SP_OPT_STRING, 'o', "output", "FILE", "with --checkpoint: where the stream goes", &opt.output,
+     0, 0},
+    CLI_OPTION_JOBS(opt.jobs),
+    CLI_OPTION_VERBOSE(opt.verbose),
+    CLI_OPTION_REST,
     CLI_OPTION_DTYPE(opt.dtype),
     CLI_OPTION_WIRE(opt.wire),
     CLI_OPTION_DEVICE(opt.device),
-    CLI_OPTION_JOBS(opt.jobs),
     CLI_OPTION_FORCE(opt.force),
-    CLI_OPTION_VERBOSE(opt.verbose),
     CLI_OPTION_END};
 
 static const struct sp_program program = {
@@ -58,6 +67,32 @@ static enum sp_dtype dtype_of(const char *name) {
     return strcmp(name, "bf16") == 0 ? SP_BF16 : SP_F32;
 }
 
+static void say(bool warning, const char *message) {
+    if (warning || opt.verbose) fprintf(stderr, "%s: %s\n", program.name, message);
+}
+
+/* Options that make sense together only. */
+static enum sp_code check_options(struct sp_error *err) {
+    if (opt.checkpoint && !opt.output)
+        return sp_error_set(err, SP_E_USAGE,
+                            "--checkpoint needs -o FILE: only a file can be cut off where a run "
+                            "that was killed goes on");
+    if (opt.output && !opt.checkpoint)
+        return sp_error_set(err, SP_E_USAGE,
+                            "-o is for --checkpoint FILE; without it, redirect standard output");
+    if (opt.every && !opt.checkpoint)
+        return sp_error_set(err, SP_E_USAGE, "--every needs --checkpoint FILE");
+    return SP_OK;
+}
+
+/* Where -o says, in place of standard output. */
+static enum sp_code redirect(const struct sp_layers *layers, struct sp_error *err) {
+    if (!opt.output) return SP_OK;
+    filter_program.output = opt.output;
+    if (dup2(sp_layers_output(layers), STDOUT_FILENO) >= 0) return SP_OK;
+    return sp_error_set(err, SP_E_IO, "%s: %s", opt.output, strerror(errno));
+}
+
 static void describe(void *ctx, char *out, size_t size) {
     sp_layers_describe(ctx, out, size);
 }
@@ -73,16 +108,23 @@ int main(int argc, char **argv) {
                                   .wire = dtype_of(opt.wire),
                                   .load_state = opt.load_state,
                                   .dump_state = opt.dump_state,
-                                  .emit_state = opt.emit_state};
+                                  .emit_state = opt.emit_state,
+                                  .checkpoint = opt.checkpoint,
+                                  .every = opt.every ? opt.every : CHECKPOINT_TOKENS,
+                                  .output = opt.output,
+                                  .say = say};
     struct sp_filter filter = {0};
     struct sp_layers *layers = NULL;
-    filter.silent = opt.dump_state && !opt.force && isatty(STDOUT_FILENO);
+    filter.silent = opt.dump_state && !opt.output && !opt.force && isatty(STDOUT_FILENO);
     enum sp_code code = parse_layers(&o, &err);
-    if (!code && !filter.silent) code = cli_refuse_terminal(opt.force, &err);
+    if (!code) code = check_options(&err);
+    if (!code && !filter.silent && !opt.output) code = cli_refuse_terminal(opt.force, &err);
     if (!code) code = sp_layers_new(&layers, &o, &err);
+    if (!code) code = redirect(layers, &err);
     if (!code) sp_layers_install(layers, &filter);
     status =
         filter_main(&program, &filter, opt.verbose ? describe : NULL, n_operand, argv, code, &err);
+    if (status <= 1 && sp_layers_finish(layers, &err)) status = cli_fail(&program, &err);
     sp_layers_free(layers);
     return cli_close(&program, status);
 }

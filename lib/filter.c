@@ -8,6 +8,7 @@
 enum doc_place { NO_DOC, IN_DOC, SWALLOW_DOC };
 
 struct sp_filter_run {
+    struct sp_filter *f;
     struct sp_reader *r;
     struct sp_writer *w; /* NULL when silent */
     struct sp_filter_result *result;
@@ -21,14 +22,20 @@ struct sp_filter_run {
     char id[64];             /* of the document, cut to fit */
 };
 
+/* Where to write; NULL for nowhere. */
+static struct sp_writer *writer(const struct sp_filter_run *run) {
+    return run->f->mute ? NULL : run->w;
+}
+
 static enum sp_code put(struct sp_filter_run *run, struct sp_record *rec, struct sp_error *err) {
-    enum sp_code code = run->w ? sp_writer_write(run->w, rec, err) : SP_OK;
+    struct sp_writer *w = writer(run);
+    enum sp_code code = w ? sp_writer_write(w, rec, err) : SP_OK;
     sp_record_free(rec);
     return code;
 }
 
 static enum sp_code idle(struct sp_filter *f, struct sp_error *err) {
-    return f->on_idle ? f->on_idle(f->ctx, f->run->w, err) : SP_OK;
+    return f->on_idle ? f->on_idle(f->ctx, writer(f->run), err) : SP_OK;
 }
 
 static const char *code_name(enum sp_code code) {
@@ -95,7 +102,7 @@ enum sp_code sp_filter_fail_doc(struct sp_filter *f, uint64_t doc, const struct 
     }
     run->n_error++;
     run->result->n_error++;
-    if (f->on_error) f->on_error(f->ctx, &named);
+    if (f->on_error && !f->mute) f->on_error(f->ctx, &named);
     struct sp_record *rec = err_record(f->program, &doc, &named, err);
     return rec ? put(run, rec, err) : err->code;
 }
@@ -112,7 +119,7 @@ static enum sp_code hand_over(struct sp_filter *f, struct sp_record *rec, struct
     bool in_doc = run->place == IN_DOC;
     uint64_t doc = run->doc;
     if (!f->on_record) return put(run, rec, err);
-    enum sp_code code = f->on_record(f->ctx, rec, run->w, err);
+    enum sp_code code = f->on_record(f->ctx, rec, writer(run), err);
     if (code != SP_E_DATA || !in_doc) return code;
     struct sp_error why = *err;
     code = idle(f, err);
@@ -277,7 +284,7 @@ static enum sp_code run_all(struct sp_filter *f, struct sp_error *err) {
         struct sp_record *rec;
         if (!sp_reader_ready(run->r)) {
             code = idle(f, err);
-            if (!code && run->w) code = sp_writer_flush(run->w, err);
+            if (!code && writer(run)) code = sp_writer_flush(run->w, err);
         }
         if (code) return code;
         code = sp_reader_read(run->r, &rec, err);
@@ -288,6 +295,11 @@ static enum sp_code run_all(struct sp_filter *f, struct sp_error *err) {
             return code;
         }
         if (!rec) return SP_OK;
+        if (f->on_read) code = f->on_read(f->ctx, rec, err);
+        if (code) {
+            sp_record_free(rec);
+            return code;
+        }
         code = take(f, rec, err);
         if (code || run->result->upstream_exit) return code;
     }
@@ -296,18 +308,28 @@ static enum sp_code run_all(struct sp_filter *f, struct sp_error *err) {
 enum sp_code sp_filter_run(struct sp_filter *f, struct sp_reader *r, struct sp_writer *w,
                            struct sp_filter_result *result, struct sp_error *err) {
     *result = (struct sp_filter_result){0};
-    struct sp_filter_run run = {.r = r, .w = f->silent ? NULL : w, .result = result};
+    struct sp_filter_run run = {.f = f, .r = r, .w = f->silent ? NULL : w, .result = result};
     f->run = &run;
     enum sp_code code = run_all(f, err);
     if (code) {
         /* Best effort: the error to report is the first one. */
         struct sp_error why = *err, ignored;
-        if (run.w) sp_writer_fail(run.w, f->program, f->out, run.open, &why, &ignored);
-    } else if (run.w) {
+        if (writer(&run)) sp_writer_fail(run.w, f->program, f->out, run.open, &why, &ignored);
+    } else if (writer(&run)) {
         code = sp_writer_flush(run.w, err);
     }
     f->run = NULL;
     return code;
+}
+
+void sp_filter_get_errors(const struct sp_filter *f, uint64_t *segment, uint64_t *run) {
+    *segment = f->run->n_error;
+    *run = f->run->result->n_error;
+}
+
+void sp_filter_set_errors(struct sp_filter *f, uint64_t segment, uint64_t run) {
+    f->run->n_error = segment;
+    f->run->result->n_error = run;
 }
 
 int sp_filter_exit_status(const struct sp_filter_result *result) {

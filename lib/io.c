@@ -145,6 +145,18 @@ enum sp_code sp_atomic_open_output(struct sp_atomic_file *f, const char *path,
     return SP_E_IO;
 }
 
+enum sp_code sp_atomic_open_alone(struct sp_atomic_file *f, const char *path,
+                                  struct sp_error *err) {
+    *f = (struct sp_atomic_file){0};
+    if (strlen(path) >= sizeof f->path)
+        return sp_error_set(err, SP_E_USAGE, "path too long: %.60s...", path);
+    snprintf(f->path, sizeof f->path, "%s", path);
+    snprintf(f->temporary, sizeof f->temporary, "%s.tmp", path);
+    f->file = fopen(f->temporary, "wbe");
+    if (f->file) return SP_OK;
+    return sp_error_set(err, SP_E_IO, "cannot create %s: %s", f->temporary, strerror(errno));
+}
+
 enum sp_code sp_atomic_commit(struct sp_atomic_file *f, bool sync, struct sp_error *err) {
     bool in_place = !f->temporary[0];
     bool ok = fflush(f->file) == 0 && (!sync || in_place || fsync(fileno(f->file)) == 0);
@@ -193,8 +205,12 @@ void sp_hasher_add(struct sp_hasher *h, const void *data, size_t n) {
     XXH3_128bits_update((XXH3_state_t *)h, data, n);
 }
 
+void sp_hasher_now(const struct sp_hasher *h, struct sp_hash *hash) {
+    canonical(hash, XXH3_128bits_digest((const XXH3_state_t *)h));
+}
+
 void sp_hasher_end(struct sp_hasher *h, struct sp_hash *hash) {
-    canonical(hash, XXH3_128bits_digest((XXH3_state_t *)h));
+    sp_hasher_now(h, hash);
     XXH3_freeState((XXH3_state_t *)h);
 }
 

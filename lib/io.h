@@ -36,6 +36,9 @@ enum sp_code sp_atomic_open(struct sp_atomic_file *f, const char *path, struct s
 /* "-" too: standard output, written in place. */
 enum sp_code sp_atomic_open_output(struct sp_atomic_file *f, const char *path,
                                    struct sp_error *err);
+/* The same under the temporary name path.tmp, which nobody else uses: one that was left behind is
+ * replaced. */
+enum sp_code sp_atomic_open_alone(struct sp_atomic_file *f, const char *path, struct sp_error *err);
 enum sp_code sp_atomic_commit(struct sp_atomic_file *f, bool sync, struct sp_error *err);
 void sp_atomic_abort(struct sp_atomic_file *f); /* removes the temporary; fine after commit */
 
@@ -48,6 +51,7 @@ void sp_hash_bytes(struct sp_hash *hash, const void *data, size_t n);
 struct sp_hasher;
 struct sp_hasher *sp_hasher_new(void); /* NULL when out of memory */
 void sp_hasher_add(struct sp_hasher *h, const void *data, size_t n);
-void sp_hasher_end(struct sp_hasher *h, struct sp_hash *hash); /* and frees it */
+void sp_hasher_now(const struct sp_hasher *h, struct sp_hash *hash); /* of what came so far */
+void sp_hasher_end(struct sp_hasher *h, struct sp_hash *hash);       /* and frees it */
 
 #endif

@@ -16,11 +16,16 @@ enum sp_code sp_layers_new(struct sp_layers **l, const struct sp_layers_options 
     *l = calloc(1, sizeof **l);
     if (!*l) return sp_error_memory(err, "a document");
     (*l)->o = *options;
-    return SP_OK;
+    enum sp_code code = options->checkpoint ? sp_layers_checkpoint_open(*l, err) : SP_OK;
+    if (!code) return SP_OK;
+    sp_layers_free(*l);
+    *l = NULL;
+    return code;
 }
 
 void sp_layers_free(struct sp_layers *l) {
     if (!l) return;
+    sp_layers_checkpoint_free(l);
     sp_layers_doc_free_all(l);
     sp_pack_clear(&l->pack);
     sp_state_gather_clear(&l->arrived);
@@ -65,6 +70,15 @@ static enum sp_code check_layers(struct sp_layers *l, const struct sp_hello *hel
     return SP_OK;
 }
 
+static enum sp_code load_initial(struct sp_layers *l, struct sp_error *err) {
+    struct sp_state *s;
+    if (!l->o.load_state) return SP_OK;
+    enum sp_code code = sp_state_read(&s, l->o.load_state, err);
+    if (code) return code; /* the file is named already */
+    code = use_state(l, s, err);
+    return code ? sp_error_prefix(err, "%s", l->o.load_state) : SP_OK;
+}
+
 static enum sp_code start(struct sp_layers *l, const struct sp_hello *hello, struct sp_error *err) {
     enum sp_code code = sp_stream_model_open(&l->model, l->o.model, hello, err);
     if (code) return code;
@@ -83,12 +97,9 @@ static enum sp_code start(struct sp_layers *l, const struct sp_hello *hello, str
     l->docs_max = SP_LAYERS_STATE_BYTES_MAX / state_bytes;
     if (l->docs_max > SP_LAYERS_DOCS_MAX) l->docs_max = SP_LAYERS_DOCS_MAX;
     if (l->docs_max < 1) l->docs_max = 1;
-    if (!l->o.load_state) return SP_OK;
-    struct sp_state *s;
-    code = sp_state_read(&s, l->o.load_state, err);
-    if (code) return code; /* the file is named already */
-    code = use_state(l, s, err);
-    return code ? sp_error_prefix(err, "%s", l->o.load_state) : SP_OK;
+    code = load_initial(l, err);
+    if (!code && l->checkpoint) code = sp_layers_checkpoint_check(l, err);
+    return code;
 }
 
 static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record *rec,
@@ -179,8 +190,7 @@ static enum sp_code finish(struct sp_layers *l, struct sp_held *h, struct sp_wri
     return code || !w ? code : sp_writer_write(w, h->rec, err);
 }
 
-/* Computes and writes everything held, in the order in which it came. */
-static enum sp_code flush(struct sp_layers *l, struct sp_writer *w, struct sp_error *err) {
+enum sp_code sp_layers_flush(struct sp_layers *l, struct sp_writer *w, struct sp_error *err) {
     if (l->pack.n == 0) return SP_OK;
     enum sp_code code = sp_pack_compute(&l->pack, err);
     for (size_t i = 0; i < l->pack.n && !code; i++) {
@@ -204,7 +214,7 @@ static enum sp_code flush(struct sp_layers *l, struct sp_writer *w, struct sp_er
 }
 
 static enum sp_code on_idle(void *ctx, struct sp_writer *w, struct sp_error *err) {
-    return flush(ctx, w, err);
+    return sp_layers_flush(ctx, w, err);
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */
@@ -229,14 +239,21 @@ static enum sp_code take_state(struct sp_layers *l, struct sp_record *rec, struc
     return code;
 }
 
+/* What a CHUNK has to bring; *hidden its rows. */
+static enum sp_code check_chunk(struct sp_layers *l, struct sp_record *rec,
+                                struct sp_tensor **hidden, struct sp_error *err) {
+    enum sp_code code = sp_stream_hidden(rec, l->c->d_model, hidden, err);
+    if (code) return code;
+    if ((l->o.dump_state || l->o.emit_state) && !sp_record_tensor(rec, "ids"))
+        return sp_error_set(err, SP_E_DATA, "a CHUNK without `ids`, which a state needs");
+    return SP_OK;
+}
+
 static enum sp_code hold(struct sp_layers *l, struct sp_record *rec, struct sp_error *err) {
     struct sp_layers_doc *d = l->current;
     struct sp_tensor *hidden = NULL;
     enum sp_code code = SP_OK;
-    if (rec->kind == SP_KIND_CHUNK) code = sp_stream_hidden(rec, l->c->d_model, &hidden, err);
-    if (!code && rec->kind == SP_KIND_CHUNK && (l->o.dump_state || l->o.emit_state) &&
-        !sp_record_tensor(rec, "ids"))
-        code = sp_error_set(err, SP_E_DATA, "a CHUNK without `ids`, which a state needs");
+    if (rec->kind == SP_KIND_CHUNK) code = check_chunk(l, rec, &hidden, err);
     if (code) {
         sp_record_free(rec);
         return code;
@@ -254,14 +271,30 @@ static enum sp_code begin(struct sp_layers *l, const struct sp_record *rec, stru
     enum sp_code code = SP_OK;
     /* What an open document was last told may still be held. */
     sp_record_get_bool(rec, "cont", &cont);
-    if (cont || l->n_doc >= l->docs_max + l->n_open) code = flush(l, w, err);
+    if (cont || l->n_doc >= l->docs_max + l->n_open) code = sp_layers_flush(l, w, err);
     if (!code) code = sp_layers_doc_start(l, rec, err);
     if (code != SP_E_DATA) return code;
     struct sp_error why = *err;
-    code = flush(l, w, err);
+    code = sp_layers_flush(l, w, err);
     if (!code && w) code = sp_writer_write(w, rec, err);
     if (!code) *err = why;
     return code ? code : SP_E_DATA;
+}
+
+/* A record that a run before this one has computed and written: what it means for documents. */
+static enum sp_code skip(struct sp_layers *l, struct sp_record *rec, struct sp_error *err) {
+    struct sp_tensor *hidden;
+    struct sp_layers_doc *d = l->current;
+    enum sp_code code = SP_OK;
+    if (rec->kind == SP_KIND_DOC) code = sp_layers_doc_start(l, rec, err);
+    if (rec->kind == SP_KIND_CHUNK) code = check_chunk(l, rec, &hidden, err);
+    if (rec->kind == SP_KIND_DOCEND) {
+        l->current = NULL;
+        l->dumped = l->o.dump_state != NULL;
+        code = sp_layers_doc_end(l, d, rec, err);
+    }
+    sp_record_free(rec);
+    return code;
 }
 
 static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer *w,
@@ -275,18 +308,27 @@ static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer
         return sp_error_set(err, SP_E_DATA, "a HEAD in a stream of hidden states");
     }
     enum sp_code code = SP_OK;
-    if (rec->kind == SP_KIND_DOC)
+    bool skips = sp_layers_checkpoint_skips(l);
+    if (rec->kind == SP_KIND_DOC && !skips)
         code = begin(l, rec, w, err);
-    else if (!l->current)
+    else if (rec->kind != SP_KIND_DOC && !l->current)
         code = sp_error_set(err, SP_E_BUG, "a record outside of a document");
     if (code) {
         sp_record_free(rec);
         return code;
     }
+    if (skips) return skip(l, rec, err);
+    int64_t before = l->pack.n_row;
     code = hold(l, rec, err);
+    int64_t n_row = l->pack.n_row - before;
     if (!code && (l->pack.n_row >= SP_LAYERS_ROWS_MAX || l->pack.n == l->pack.cap))
-        code = flush(l, w, err);
+        code = sp_layers_flush(l, w, err);
+    if (!code && l->checkpoint && n_row > 0) code = sp_layers_checkpoint_chunk(l, n_row, w, err);
     return code;
+}
+
+static enum sp_code on_read(void *ctx, const struct sp_record *rec, struct sp_error *err) {
+    return sp_layers_checkpoint_read(ctx, rec, err);
 }
 
 static void on_drop(void *ctx, uint64_t doc) {
@@ -303,6 +345,7 @@ void sp_layers_install(struct sp_layers *l, struct sp_filter *f) {
     f->on_record = on_record;
     f->on_idle = on_idle;
     f->on_drop = on_drop;
+    if (l->checkpoint) f->on_read = on_read;
 }
 
 void sp_layers_describe(struct sp_layers *l, char *out, size_t size) {

@@ -18,6 +18,13 @@ struct sp_layers_options {
     const char *load_state; /* file, or NULL */
     const char *dump_state; /* pattern with %i (the document's id) and %n (its number), or NULL */
     bool emit_state;        /* STATE records of each document in front of its DOCEND */
+    /* A run that is killed goes on: the last place that is safe, the tokens between two of them,
+     * and the file that is written instead of standard output; or NULL, 0, NULL. */
+    const char *checkpoint;
+    int64_t every;
+    const char *output;
+    /* What a person may want to know, or (warning) should; one line. May be NULL. */
+    void (*say)(bool warning, const char *message);
 };
 
 #define SP_LAYERS_ROWS_MAX 2048 /* read ahead before something is computed */
@@ -30,6 +37,10 @@ struct sp_layers;
 enum sp_code sp_layers_new(struct sp_layers **l, const struct sp_layers_options *options,
                            struct sp_error *err);
 void sp_layers_free(struct sp_layers *l);
+/* The descriptor that the stream has to be written to, -1 for standard output. */
+int sp_layers_output(const struct sp_layers *l);
+/* All input has been read and its results written: the checkpoint is not needed any more. */
+enum sp_code sp_layers_finish(struct sp_layers *l, struct sp_error *err);
 /* The callbacks of a filter whose ctx is the sp_layers. */
 void sp_layers_install(struct sp_layers *l, struct sp_filter *f);
 /* What runs; "" before the first HELLO. */

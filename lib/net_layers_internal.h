@@ -43,7 +43,11 @@ struct sp_layers {
     struct sp_layers_doc *current; /* being read, or NULL */
     struct sp_layers_doc *open, *free, *all;
     size_t n_open;
+    struct sp_layers_checkpoint *checkpoint; /* or NULL */
 };
+
+/* Computes and writes everything held, in the order in which it came. */
+enum sp_code sp_layers_flush(struct sp_layers *l, struct sp_writer *w, struct sp_error *err);
 
 /* The document that a DOC begins or goes on with, with its state; it becomes the current one. */
 enum sp_code sp_layers_doc_start(struct sp_layers *l, const struct sp_record *rec,
@@ -60,5 +64,18 @@ enum sp_code sp_layers_doc_load(struct sp_layers *l, struct sp_layers_doc *d,
 enum sp_code sp_layers_doc_state(struct sp_layers *l, const struct sp_layers_doc *d,
                                  struct sp_state **s, struct sp_error *err);
 void sp_layers_doc_free_all(struct sp_layers *l);
+
+/* Checkpoints (net_layers_checkpoint.c), where options ask for them. _open: before anything is
+ * read; _check: the model is there; _read: every record, before anything else is done with it;
+ * _chunk: of a document, with so many rows, held; it may flush. */
+enum sp_code sp_layers_checkpoint_open(struct sp_layers *l, struct sp_error *err);
+enum sp_code sp_layers_checkpoint_check(struct sp_layers *l, struct sp_error *err);
+enum sp_code sp_layers_checkpoint_read(struct sp_layers *l, const struct sp_record *rec,
+                                       struct sp_error *err);
+enum sp_code sp_layers_checkpoint_chunk(struct sp_layers *l, int64_t n_row, struct sp_writer *w,
+                                        struct sp_error *err);
+/* What is read now was computed and written by a run before this one. */
+bool sp_layers_checkpoint_skips(const struct sp_layers *l);
+void sp_layers_checkpoint_free(struct sp_layers *l);
 
 #endif

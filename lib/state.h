@@ -29,6 +29,11 @@ enum sp_code sp_state_gather_end(struct sp_state_gather *g, struct sp_state **s,
                                  struct sp_error *err);
 void sp_state_gather_clear(struct sp_state_gather *g);
 
+/* A segment's parts, for a file that holds more than a state. _sealed seals, writes and frees. */
+enum sp_code sp_state_send_hello(const struct sp_state *s, const char *program, struct sp_writer *w,
+                                 struct sp_error *err);
+enum sp_code sp_state_send_sealed(struct sp_record *rec, struct sp_writer *w, struct sp_error *err);
+enum sp_code sp_state_send_end(struct sp_writer *w, struct sp_error *err);
 /* A whole segment. program goes into HELLO. */
 enum sp_code sp_state_send(const struct sp_state *s, const char *program, struct sp_writer *w,
                            struct sp_error *err);

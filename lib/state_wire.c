@@ -53,16 +53,16 @@ static enum sp_code fill_last(const struct sp_state *s, struct sp_record *rec,
     return code;
 }
 
-/* Seals, writes and frees. */
-static enum sp_code send_sealed(struct sp_record *rec, struct sp_writer *w, struct sp_error *err) {
+enum sp_code sp_state_send_sealed(struct sp_record *rec, struct sp_writer *w,
+                                  struct sp_error *err) {
     enum sp_code code = sp_wire_seal(rec, err);
     if (!code) code = sp_writer_write(w, rec, err);
     sp_record_free(rec);
     return code;
 }
 
-static enum sp_code send_hello(const struct sp_state *s, const char *program, struct sp_writer *w,
-                               struct sp_error *err) {
+enum sp_code sp_state_send_hello(const struct sp_state *s, const char *program, struct sp_writer *w,
+                                 struct sp_error *err) {
     struct sp_hello hello = {.major = SP_STREAM_MAJOR,
                              .minor = SP_STREAM_MINOR,
                              .content = SP_STATE,
@@ -74,19 +74,19 @@ static enum sp_code send_hello(const struct sp_state *s, const char *program, st
     struct sp_record *rec = sp_record_new(SP_KIND_HELLO);
     if (!rec) return sp_error_memory(err, "a record");
     enum sp_code code = sp_hello_store(&hello, rec, err);
-    if (!code) return send_sealed(rec, w, err);
+    if (!code) return sp_state_send_sealed(rec, w, err);
     sp_record_free(rec);
     return code;
 }
 
-static enum sp_code send_end(struct sp_writer *w, struct sp_error *err) {
+enum sp_code sp_state_send_end(struct sp_writer *w, struct sp_error *err) {
     static const char *const keys[] = {"docs", "errors", "open"};
     struct sp_record *rec = sp_record_new(SP_KIND_END);
     if (!rec) return sp_error_memory(err, "a record");
     enum sp_code code = SP_OK;
     for (size_t i = 0; i < COUNT(keys) && !code; i++)
         code = sp_record_set_u64(rec, keys[i], 0, err);
-    if (!code) return send_sealed(rec, w, err);
+    if (!code) return sp_state_send_sealed(rec, w, err);
     sp_record_free(rec);
     return code;
 }
@@ -105,7 +105,7 @@ enum sp_code sp_state_send_records(const struct sp_state *s, const uint64_t *doc
             code =
                 i < layers ? fill_layer(s, s->layer_first + i, rec, err) : fill_last(s, rec, err);
         if (!code)
-            code = send_sealed(rec, w, err);
+            code = sp_state_send_sealed(rec, w, err);
         else
             sp_record_free(rec);
     }
@@ -114,9 +114,9 @@ enum sp_code sp_state_send_records(const struct sp_state *s, const uint64_t *doc
 
 enum sp_code sp_state_send(const struct sp_state *s, const char *program, struct sp_writer *w,
                            struct sp_error *err) {
-    enum sp_code code = send_hello(s, program, w, err);
+    enum sp_code code = sp_state_send_hello(s, program, w, err);
     if (!code) code = sp_state_send_records(s, NULL, w, err);
-    return code ? code : send_end(w, err);
+    return code ? code : sp_state_send_end(w, err);
 }
 
 /* ---- files --------------------------------------------------------------------------------- */

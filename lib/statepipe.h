@@ -265,11 +265,17 @@ struct sp_filter {
     /* The document that is being read has failed, here or upstream: forget what is held of it. No
      * DOCEND will come. May be NULL. */
     void (*on_drop)(void *ctx, uint64_t doc);
+    /* Every record as it was read, before anything else is done with it. Every error is fatal. May
+     * be NULL. */
+    enum sp_code (*on_read)(void *ctx, const struct sp_record *rec, struct sp_error *err);
     /* A document failed here: tell the person. The message names the document. May be NULL. */
     void (*on_error)(void *ctx, const struct sp_error *why);
     /* Set to write nothing at all (mamba-layer --dump-state at a terminal, extract's text). The
      * writer is NULL then. */
     bool silent;
+    /* Set by the callbacks to drop what would be written, and on_error, for a while: what is read
+     * now was written and told by a run before this one. */
+    bool mute;
     struct sp_filter_run *run; /* the driver's own */
 };
 struct sp_filter_result {
@@ -284,6 +290,10 @@ enum sp_code sp_filter_run(struct sp_filter *f, struct sp_reader *r, struct sp_w
  * the rest of an earlier one is the caller's to free. on_drop is not called. */
 enum sp_code sp_filter_fail_doc(struct sp_filter *f, uint64_t doc, const struct sp_error *why,
                                 struct sp_error *err);
+/* From a callback: how many documents have failed in this segment and in this run; and as if so
+ * many had. */
+void sp_filter_get_errors(const struct sp_filter *f, uint64_t *segment, uint64_t *run);
+void sp_filter_set_errors(struct sp_filter *f, uint64_t segment, uint64_t run);
 /* The exit status of a run that returned SP_OK: what a fatal ERR asked for, 1 when documents
  * failed, else 0. */
 int sp_filter_exit_status(const struct sp_filter_result *result);

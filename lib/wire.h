@@ -95,6 +95,10 @@ size_t sp_wire_tensor_store(const struct sp_tensor *t, uint8_t *out);
 enum sp_code sp_wire_seal(struct sp_record *rec, struct sp_error *err);
 enum sp_code sp_wire_check_seal(const struct sp_record *rec, struct sp_error *err);
 
+/* All of a record as it goes into a checksum: kind, map, tensors. */
+struct sp_hasher;
+void sp_wire_hash(const struct sp_record *rec, struct sp_hasher *h);
+
 /* After a read or write that failed: true when it is to be tried again. A descriptor may be
  * non-blocking because another program that has it made it so (ssh does): then waits for it. */
 bool sp_wire_again(int fd, short events);

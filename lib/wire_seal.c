@@ -6,6 +6,22 @@
 
 #define KEY "sum"
 
+static void hash_tensors(const struct sp_record *rec, struct sp_hasher *h) {
+    for (uint32_t i = 0; i < rec->n_tensor; i++) {
+        uint8_t head[SP_WIRE_EXT_HEAD + SP_WIRE_TENSOR_HEAD_MAX];
+        size_t head_bytes = sp_wire_tensor_store(&rec->tensor[i], head);
+        sp_hasher_add(h, rec->name[i], strlen(rec->name[i]) + 1);
+        sp_hasher_add(h, head + SP_WIRE_EXT_HEAD, head_bytes - SP_WIRE_EXT_HEAD);
+        if (rec->tensor[i].n_bytes) sp_hasher_add(h, rec->tensor[i].data, rec->tensor[i].n_bytes);
+    }
+}
+
+void sp_wire_hash(const struct sp_record *rec, struct sp_hasher *h) {
+    sp_hasher_add(h, rec->kind_name, strlen(rec->kind_name) + 1);
+    sp_hasher_add(h, rec->map, rec->map_bytes);
+    hash_tensors(rec, h);
+}
+
 static enum sp_code sum_of(const struct sp_record *rec, struct sp_hash *sum, struct sp_error *err) {
     static const uint8_t zeros[sizeof sum->byte];
     const void *old;
@@ -19,13 +35,7 @@ static enum sp_code sum_of(const struct sp_record *rec, struct sp_hash *sum, str
     sp_hasher_add(h, rec->map, before);
     sp_hasher_add(h, zeros, n);
     sp_hasher_add(h, rec->map + before + n, rec->map_bytes - before - n);
-    for (uint32_t i = 0; i < rec->n_tensor; i++) {
-        uint8_t head[SP_WIRE_EXT_HEAD + SP_WIRE_TENSOR_HEAD_MAX];
-        size_t head_bytes = sp_wire_tensor_store(&rec->tensor[i], head);
-        sp_hasher_add(h, rec->name[i], strlen(rec->name[i]) + 1);
-        sp_hasher_add(h, head + SP_WIRE_EXT_HEAD, head_bytes - SP_WIRE_EXT_HEAD);
-        if (rec->tensor[i].n_bytes) sp_hasher_add(h, rec->tensor[i].data, rec->tensor[i].n_bytes);
-    }
+    hash_tensors(rec, h);
     sp_hasher_end(h, sum);
     return SP_OK;
 }

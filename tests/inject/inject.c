@@ -9,6 +9,7 @@
  * map    the N-th mmap                                             ENOMEM
  * alloc  the N-th malloc, calloc, realloc, strdup, aligned ...       ENOMEM
  * sync   the N-th fsync or rename                                  EIO
+ * kill   the N-th write, writev, fsync, rename, unlink, ftruncate  SIGKILL, half of a write done
  * size   all writes to files behind N bytes (stdio's too)          EFBIG
  * short  nothing: reads give at most N bytes, every third EINTR    -
  *
@@ -35,9 +36,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum kind { NONE, READ, WRITE, OPEN, MAP, ALLOC, SYNC, SIZE, SHORT };
+enum kind { NONE, READ, WRITE, OPEN, MAP, ALLOC, SYNC, KILL, SIZE, SHORT };
 static const char *const kind_name[] = {"",      "read", "write", "open", "map",
-                                        "alloc", "sync", "size",  "short"};
+                                        "alloc", "sync", "kill",  "size", "short"};
 
 static struct {
     enum kind kind;
@@ -95,6 +96,15 @@ static bool hit(enum kind kind, const void *caller) {
     return true;
 }
 
+/* Is this the call in which the program is killed? */
+static bool dies(const void *caller) {
+    return inject.kind == KILL && hit(KILL, caller);
+}
+
+static void die(void) {
+    raise(SIGKILL);
+}
+
 #define CALLER __builtin_return_address(0)
 #define REAL(name, type) ((type)real(#name))
 static void *real(const char *name) {
@@ -126,12 +136,20 @@ ssize_t readv(int fd, const struct iovec *v, int n) {
 
 ssize_t write(int fd, const void *buf, size_t n) {
     if (hit(WRITE, CALLER)) return errno = ENOSPC, -1;
+    if (dies(CALLER)) {
+        REAL(write, ssize_t(*)(int, const void *, size_t))(fd, buf, n / 2);
+        die();
+    }
     if (inject.kind == SHORT && is_ours(CALLER) && n > inject.n) n = inject.n;
     return REAL(write, ssize_t(*)(int, const void *, size_t))(fd, buf, n);
 }
 
 ssize_t writev(int fd, const struct iovec *v, int n) {
     if (hit(WRITE, CALLER)) return errno = ENOSPC, -1;
+    if (dies(CALLER)) {
+        REAL(writev, ssize_t(*)(int, const struct iovec *, int))(fd, v, (n + 1) / 2);
+        die();
+    }
     return REAL(writev, ssize_t(*)(int, const struct iovec *, int))(fd, v, n);
 }
 
@@ -157,12 +175,24 @@ void *mmap(void *at, size_t n, int protection, int flags, int fd, off_t offset) 
 
 int fsync(int fd) {
     if (hit(SYNC, CALLER)) return errno = EIO, -1;
+    if (dies(CALLER)) die();
     return REAL(fsync, int (*)(int))(fd);
 }
 
 int rename(const char *from, const char *to) {
     if (hit(SYNC, CALLER)) return errno = EIO, -1;
+    if (dies(CALLER)) die();
     return REAL(rename, int (*)(const char *, const char *))(from, to);
+}
+
+int unlink(const char *path) {
+    if (dies(CALLER)) die();
+    return REAL(unlink, int (*)(const char *))(path);
+}
+
+int ftruncate(int fd, off_t n) {
+    if (dies(CALLER)) die();
+    return REAL(ftruncate, int (*)(int, off_t))(fd, n);
 }
 
 /* glibc's own names: dlsym allocates, and would come back here. */
