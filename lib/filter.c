@@ -27,6 +27,10 @@ static struct sp_writer *writer(const struct sp_filter_run *run) {
     return run->f->mute ? NULL : run->w;
 }
 
+struct sp_writer *sp_filter_writer(const struct sp_filter *f) {
+    return writer(f->run);
+}
+
 static enum sp_code put(struct sp_filter_run *run, struct sp_record *rec, struct sp_error *err) {
     struct sp_writer *w = writer(run);
     enum sp_code code = w ? sp_writer_write(w, rec, err) : SP_OK;

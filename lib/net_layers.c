@@ -76,7 +76,10 @@ static enum sp_code load_initial(struct sp_layers *l, struct sp_error *err) {
     enum sp_code code = sp_state_read(&s, l->o.load_state, err);
     if (code) return code; /* the file is named already */
     code = use_state(l, s, err);
-    return code ? sp_error_prefix(err, "%s", l->o.load_state) : SP_OK;
+    if (code) return sp_error_prefix(err, "%s", l->o.load_state);
+    /* A head's first prediction comes from it, as from a state in the stream, which goes first. */
+    struct sp_writer *w = sp_filter_writer(l->filter);
+    return w && l->arrived.n == 0 ? sp_state_send_last(s, l->filter->program, w, err) : SP_OK;
 }
 
 static enum sp_code start(struct sp_layers *l, const struct sp_hello *hello, struct sp_error *err) {

@@ -41,6 +41,10 @@ enum sp_code sp_state_send(const struct sp_state *s, const char *program, struct
  * segment), NULL in a state segment. */
 enum sp_code sp_state_send_records(const struct sp_state *s, const uint64_t *doc,
                                    struct sp_writer *w, struct sp_error *err);
+/* The segment without its layers: what programs behind the layers have to know of a state that
+ * documents start from. Nothing where the last token is not known. */
+enum sp_code sp_state_send_last(const struct sp_state *s, const char *program, struct sp_writer *w,
+                                struct sp_error *err);
 /* All segments of a stream, as one state. */
 enum sp_code sp_state_receive(struct sp_state **s, struct sp_reader *r, struct sp_error *err);
 

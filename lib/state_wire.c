@@ -91,25 +91,40 @@ enum sp_code sp_state_send_end(struct sp_writer *w, struct sp_error *err) {
     return code;
 }
 
+static uint32_t n_layers(const struct sp_state *s) {
+    return s->layer_last - s->layer_first + 1;
+}
+
+/* The i-th record of a state: its layers, then the last token's. */
+static enum sp_code send_record(const struct sp_state *s, uint32_t i, const uint64_t *doc,
+                                struct sp_writer *w, struct sp_error *err) {
+    struct sp_state_common common = sp_state_common_of(s);
+    struct sp_record *rec = sp_record_new(SP_KIND_STATE);
+    if (!rec) return sp_error_memory(err, "a record");
+    enum sp_code code = doc ? sp_record_set_u64(rec, "doc", *doc, err) : SP_OK;
+    if (!code) code = sp_state_common_store(&common, rec, err);
+    if (!code)
+        code =
+            i < n_layers(s) ? fill_layer(s, s->layer_first + i, rec, err) : fill_last(s, rec, err);
+    if (!code) return sp_state_send_sealed(rec, w, err);
+    sp_record_free(rec);
+    return code;
+}
+
 enum sp_code sp_state_send_records(const struct sp_state *s, const uint64_t *doc,
                                    struct sp_writer *w, struct sp_error *err) {
-    uint32_t layers = s->layer_last - s->layer_first + 1;
-    struct sp_state_common common = sp_state_common_of(s);
     enum sp_code code = SP_OK;
-    for (uint32_t i = 0; i < layers + s->has_last && !code; i++) {
-        struct sp_record *rec = sp_record_new(SP_KIND_STATE);
-        if (!rec) return sp_error_memory(err, "a record");
-        if (doc) code = sp_record_set_u64(rec, "doc", *doc, err);
-        if (!code) code = sp_state_common_store(&common, rec, err);
-        if (!code)
-            code =
-                i < layers ? fill_layer(s, s->layer_first + i, rec, err) : fill_last(s, rec, err);
-        if (!code)
-            code = sp_state_send_sealed(rec, w, err);
-        else
-            sp_record_free(rec);
-    }
+    for (uint32_t i = 0; i < n_layers(s) + s->has_last && !code; i++)
+        code = send_record(s, i, doc, w, err);
     return code;
+}
+
+enum sp_code sp_state_send_last(const struct sp_state *s, const char *program, struct sp_writer *w,
+                                struct sp_error *err) {
+    if (!s->has_last) return SP_OK;
+    enum sp_code code = sp_state_send_hello(s, program, w, err);
+    if (!code) code = send_record(s, n_layers(s), NULL, w, err);
+    return code ? code : sp_state_send_end(w, err);
 }
 
 enum sp_code sp_state_send(const struct sp_state *s, const char *program, struct sp_writer *w,

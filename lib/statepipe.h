@@ -290,6 +290,8 @@ enum sp_code sp_filter_run(struct sp_filter *f, struct sp_reader *r, struct sp_w
  * the rest of an earlier one is the caller's to free. on_drop is not called. */
 enum sp_code sp_filter_fail_doc(struct sp_filter *f, uint64_t doc, const struct sp_error *why,
                                 struct sp_error *err);
+/* From on_hello: where to write whole segments in front of the one that begins; NULL: nowhere. */
+struct sp_writer *sp_filter_writer(const struct sp_filter *f);
 /* From a callback: how many documents have failed in this segment and in this run; and as if so
  * many had. */
 void sp_filter_get_errors(const struct sp_filter *f, uint64_t *segment, uint64_t *run);

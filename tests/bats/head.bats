@@ -76,6 +76,15 @@ END
     pipe "embed second >second.hidden"
     pipe "cat s second.hidden | mamba-layer | head --head lm --score >given"
     pipe "embed both | mamba-layer | head --head lm --score >whole"
+    # --load-state does the same, split over processes too; a state in the stream goes first.
+    pipe "mamba-layer --load-state s second.hidden | head --head lm --score >loaded"
+    run -0 pipe "cmp <('$stream' rows logprob <given) <('$stream' rows logprob <loaded)"
+    pipe "mamba-layer -l 0-0 --load-state s second.hidden | mamba-layer -l 1-1 --load-state s |
+        head --head lm --score >split"
+    run -0 pipe "cmp <('$stream' rows logprob <given) <('$stream' rows logprob <split)"
+    pipe "embed both | mamba-layer --dump-state other >/dev/null"
+    pipe "cat s second.hidden | mamba-layer --load-state other | head --head lm --score >first"
+    run -0 pipe "cmp <('$stream' rows logprob <given) <('$stream' rows logprob <first)"
     run -0 pipe "'$stream' records <given | grep -c \"'n_scored': 20\""
     run -0 pipe "cmp <('$stream' rows logprob <given | tail -n 20) <('$stream' rows logprob <whole | tail -n 20)"
 }
