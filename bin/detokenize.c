@@ -2,6 +2,7 @@
 #include "../lib/model.h"
 #include "../lib/stream_model.h"
 #include "../lib/token.h"
+#include "../lib/token_out.h"
 #include "filter.h"
 
 static struct {
@@ -36,23 +37,15 @@ struct run {
     uint64_t n_held, n_doc, n_token;
 };
 
-/* Spaces that BERT's decoder takes out again: before punctuation and in contractions. */
-static bool joins(const char *s, size_t n) {
-    static const char *const joined[] = {".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re"};
-    for (size_t i = 0; i < sizeof joined / sizeof *joined; i++)
-        if (strlen(joined[i]) == n && memcmp(joined[i], s, n) == 0) return true;
-    return false;
-}
-
 static enum sp_code put(struct run *r, uint32_t id, struct sp_error *err) {
+    const char *s;
     size_t n;
-    bool space;
-    const char *s = sp_tokenizer_token(r->tok, id, &n, &space);
-    if (!s)
+    bool blank;
+    if (!sp_token_text(r->tok, id, r->at_start, &s, &n, &blank))
         return sp_error_set(err, SP_E_DATA, "token %u is not in the vocabulary of %u", id,
                             sp_tokenizer_vocab_size(r->tok));
     if (opt.no_special && sp_tokenizer_is_special(r->tok, id)) return SP_OK;
-    if (space && !r->at_start && !joins(s, n)) putchar(' ');
+    if (blank) putchar(' ');
     fwrite(s, 1, n, stdout);
     r->at_start = false;
     r->n_token++;

@@ -3,6 +3,7 @@
 #include "model.h"
 #include "state.h"
 #include "token.h"
+#include "token_out.h"
 #include "utf8.h"
 
 #include <limits.h>
@@ -33,13 +34,9 @@ static enum sp_code find_head(const struct sp_lm *lm, const char *name, const ch
 }
 
 static enum sp_code find_textless(struct sp_lm *lm, struct sp_error *err) {
-    size_t n_byte;
-    bool space;
-    lm->textless = malloc((size_t)lm->c->vocab_size * sizeof *lm->textless);
-    if (!lm->textless) return sp_error_memory(err, "a vocabulary");
-    for (uint32_t id = 0; id < (uint64_t)lm->c->vocab_size; id++)
-        if (!sp_tokenizer_token(lm->tok, id, &n_byte, &space)) lm->textless[lm->n_textless++] = id;
-    if (lm->n_textless < (size_t)lm->c->vocab_size) return SP_OK;
+    enum sp_code code =
+        sp_token_textless(lm->tok, lm->c->vocab_size, &lm->textless, &lm->n_textless, err);
+    if (code || lm->n_textless < (size_t)lm->c->vocab_size) return code;
     return sp_error_set(err, SP_E_DATA, "%.300s: no token of its vocabulary is the tokenizer's",
                         sp_model_dir(lm->model));
 }
