@@ -1,11 +1,12 @@
 /* head: a stream of hidden states in, the scores of one of the model's heads out. */
 #include "../lib/net_scores.h"
 #include "filter.h"
+#include "sampling.h"
 
 static struct {
     const char *model, *head, *device, *dtype;
     int64_t top, jobs;
-    bool score, force;
+    bool score, sample, force;
     int verbose;
 } opt = {.device = "auto", .dtype = "f32"};
 
@@ -16,11 +17,16 @@ static const struct sp_option options[] = {
      65536},
     {SP_OPT_FLAG, 0, "score", NULL, "language model: each token's log-probability", &opt.score, 0,
      0},
-    CLI_OPTION_DTYPE(opt.dtype),
-    CLI_OPTION_DEVICE(opt.device),
+    {SP_OPT_FLAG, 0, "sample", NULL, "language model: each open document's next token", &opt.sample,
+     0, 0},
+    SAMPLING_OPTION_TOKENS,
     CLI_OPTION_JOBS(opt.jobs),
     CLI_OPTION_FORCE(opt.force),
     CLI_OPTION_VERBOSE(opt.verbose),
+    CLI_OPTION_REST,
+    CLI_OPTION_DTYPE(opt.dtype),
+    CLI_OPTION_DEVICE(opt.device),
+    SAMPLING_OPTIONS,
     CLI_OPTION_END};
 
 static const struct sp_program program = {
@@ -36,6 +42,21 @@ static void describe(void *ctx, char *out, size_t size) {
     sp_scores_describe(ctx, out, size);
 }
 
+/* A loop of pipes ends when its last token is written: whoever reads it then sees the end. */
+static void close_output(void *ctx) {
+    (void)ctx;
+    int null = open("/dev/null", O_WRONLY);
+    if (null < 0) return;
+    dup2(null, STDOUT_FILENO);
+    close(null);
+}
+
+static enum sp_code check_options(struct sp_error *err) {
+    if (opt.sample && (opt.score || opt.top))
+        return sp_error_set(err, SP_E_USAGE, "--sample writes tokens: no --score and --top");
+    return cli_refuse_terminal(opt.force, err);
+}
+
 int main(int argc, char **argv) {
     struct sp_error err;
     int n_operand, status;
@@ -46,10 +67,13 @@ int main(int argc, char **argv) {
                                   .n_thread = (int)opt.jobs,
                                   .dtype = strcmp(opt.dtype, "bf16") == 0 ? SP_BF16 : SP_F32,
                                   .top = opt.top,
-                                  .score = opt.score};
-    struct sp_filter filter = {0};
+                                  .score = opt.score,
+                                  .n_max = (uint64_t)sampling.n_max};
+    const struct sp_sample_options sample = sampling_options();
+    if (opt.sample) o.sample = &sample;
+    struct sp_filter filter = {.on_done = close_output};
     struct sp_scores *scores = NULL;
-    enum sp_code code = cli_refuse_terminal(opt.force, &err);
+    enum sp_code code = check_options(&err);
     if (!code) code = sp_scores_new(&scores, &o, &err);
     if (!code) sp_scores_install(scores, &filter);
     status =

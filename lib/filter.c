@@ -14,12 +14,14 @@ struct sp_filter_run {
     struct sp_filter_result *result;
     struct sp_hello hello; /* of the segment, as it was read */
     enum doc_place place;
-    bool open;               /* a HELLO has been written, and no END */
-    bool passing;            /* a state segment that this filter does not take */
-    bool any_doc;            /* in this segment */
-    uint64_t doc;            /* its index, or that of the last one */
-    uint64_t n_doc, n_error; /* of this segment */
-    char id[64];             /* of the document, cut to fit */
+    bool open;                   /* a HELLO has been written, and no END */
+    bool passing;                /* a state segment that this filter does not take */
+    struct sp_record *hello_due; /* with wants_doc: written in front of the first such document */
+    uint64_t n_hidden;           /* documents of this segment that it does not want */
+    bool any_doc;                /* in this segment */
+    uint64_t doc;                /* its index, or that of the last one */
+    uint64_t n_doc, n_error;     /* of this segment */
+    char id[64];                 /* of the document, cut to fit */
 };
 
 /* Where to write; NULL for nowhere. */
@@ -36,6 +38,17 @@ static enum sp_code put(struct sp_filter_run *run, struct sp_record *rec, struct
     enum sp_code code = w ? sp_writer_write(w, rec, err) : SP_OK;
     sp_record_free(rec);
     return code;
+}
+
+static enum sp_code put_hello_due(struct sp_filter_run *run, struct sp_error *err) {
+    struct sp_record *rec = run->hello_due;
+    run->hello_due = NULL;
+    return rec ? put(run, rec, err) : SP_OK;
+}
+
+static void forget_hello(struct sp_filter_run *run) {
+    sp_record_free(run->hello_due);
+    run->hello_due = NULL;
 }
 
 static enum sp_code idle(struct sp_filter *f, struct sp_error *err) {
@@ -153,7 +166,16 @@ static enum sp_code take_doc(struct sp_filter *f, struct sp_record *rec, struct 
     if (!cont) run->result->n_doc++;
     snprintf(run->id, sizeof run->id, "%.*s", (int)(n < sizeof run->id ? n : sizeof run->id - 1),
              id);
-    return hand_over(f, rec, err);
+    if (f->wants_doc && !f->wants_doc(f->ctx, rec)) {
+        run->place = SWALLOW_DOC;
+        run->n_hidden++;
+        sp_record_free(rec);
+        return SP_OK;
+    }
+    enum sp_code code = put_hello_due(run, err);
+    if (!code) return hand_over(f, rec, err);
+    sp_record_free(rec);
+    return code;
 }
 
 /* TEXT, CHUNK, DOCEND and a document's own STATE belong to the document that is open. */
@@ -196,6 +218,7 @@ static enum sp_code take_err(struct sp_filter *f, struct sp_record *rec, struct 
         run->n_error += !swallow;
         run->result->n_error += !swallow;
     }
+    if (!swallow && !code) code = put_hello_due(run, err);
     if (!swallow && !code) return put(run, rec, err);
     sp_record_free(rec);
     return code;
@@ -205,7 +228,7 @@ static enum sp_code take_hello(struct sp_filter *f, struct sp_record *rec, struc
     struct sp_filter_run *run = f->run;
     run->place = NO_DOC;
     run->any_doc = false;
-    run->n_doc = run->n_error = 0;
+    run->n_doc = run->n_error = run->n_hidden = 0;
     enum sp_code code = sp_hello_read(&run->hello, rec, err);
     struct sp_hello hello = run->hello;
     bool state = !code && hello.content == SP_STATE, failed = false;
@@ -229,7 +252,11 @@ static enum sp_code take_hello(struct sp_filter *f, struct sp_record *rec, struc
         code = sp_hello_store(&hello, rec, err);
     }
     run->open = !code;
-    if (!code) return put(run, rec, err);
+    if (!code && !f->wants_doc) return put(run, rec, err);
+    if (!code && !state) {
+        run->hello_due = rec;
+        return SP_OK;
+    }
     sp_record_free(rec);
     return code;
 }
@@ -246,8 +273,15 @@ static enum sp_code take_end(struct sp_filter *f, struct sp_record *rec, struct 
     if (!code) code = idle(f, err);
     if (!code && run->hello.content != SP_STATE)
         code = sp_record_set_u64(rec, "errors", run->n_error, err);
+    if (!code && run->n_hidden > 0)
+        code = sp_record_set_u64(rec, "docs", docs - run->n_hidden, err);
+    if (!code && f->done) code = sp_record_set_u64(rec, "open", 0, err);
+    bool nothing = run->n_hidden > 0 && run->n_hidden == docs;
+    bool written = !f->wants_doc || !(nothing || run->hello.content == SP_STATE);
+    if (!code && written) code = put_hello_due(run, err);
     run->open = code != SP_OK;
-    if (!code) return put(run, rec, err);
+    if (!code && written) return put(run, rec, err);
+    forget_hello(run);
     sp_record_free(rec);
     return code;
 }
@@ -275,9 +309,22 @@ static enum sp_code take(struct sp_filter *f, struct sp_record *rec, struct sp_e
     case SP_KIND_COUNT: break;
     }
     /* Passed on, but not past what the filter still holds. */
-    code = idle(f, err);
-    if (!code) return put(run, rec, err);
+    if (!f->wants_doc) code = idle(f, err);
+    if (!code && !f->wants_doc) return put(run, rec, err);
     sp_record_free(rec);
+    return code;
+}
+
+/* Nothing more will be written. */
+static enum sp_code end_output(struct sp_filter *f, struct sp_error *err) {
+    enum sp_code code = f->run->w ? sp_writer_flush(f->run->w, err) : SP_OK;
+    f->run->w = NULL;
+    f->on_hello = NULL;
+    f->on_record = NULL;
+    f->on_idle = NULL;
+    f->on_drop = NULL;
+    if (!code && f->on_done) f->on_done(f->ctx);
+    f->on_done = NULL;
     return code;
 }
 
@@ -305,6 +352,7 @@ static enum sp_code run_all(struct sp_filter *f, struct sp_error *err) {
             return code;
         }
         code = take(f, rec, err);
+        if (!code && f->done && !run->open) code = end_output(f, err);
         if (code || run->result->upstream_exit) return code;
     }
 }
@@ -312,16 +360,19 @@ static enum sp_code run_all(struct sp_filter *f, struct sp_error *err) {
 enum sp_code sp_filter_run(struct sp_filter *f, struct sp_reader *r, struct sp_writer *w,
                            struct sp_filter_result *result, struct sp_error *err) {
     *result = (struct sp_filter_result){0};
-    struct sp_filter_run run = {.f = f, .r = r, .w = f->silent ? NULL : w, .result = result};
+    struct sp_filter_run run = {
+        .f = f, .r = r, .w = f->silent || f->done ? NULL : w, .result = result};
     f->run = &run;
     enum sp_code code = run_all(f, err);
     if (code) {
         /* Best effort: the error to report is the first one. */
         struct sp_error why = *err, ignored;
-        if (writer(&run)) sp_writer_fail(run.w, f->program, f->out, run.open, &why, &ignored);
+        if (writer(&run))
+            sp_writer_fail(run.w, f->program, f->out, run.open && !run.hello_due, &why, &ignored);
     } else if (writer(&run)) {
         code = sp_writer_flush(run.w, err);
     }
+    forget_hello(&run);
     f->run = NULL;
     return code;
 }

@@ -30,6 +30,8 @@ struct sp_scores {
     int64_t n_start;
     double loglik;
     uint64_t n_scored;
+    struct sp_sampling *sampling; /* --sample, or NULL */
+    struct sp_filter *filter;
 };
 
 /* ---- starting ------------------------------------------------------------------------------- */
@@ -45,6 +47,7 @@ enum sp_code sp_scores_new(struct sp_scores **s, const struct sp_scores_options 
 
 void sp_scores_free(struct sp_scores *s) {
     if (!s) return;
+    sp_sampling_free(s->sampling);
     sp_head_net_free(s->net);
     if (s->be) s->be->free(s->be);
     sp_model_free(s->model);
@@ -62,10 +65,11 @@ static enum sp_code check_options(const struct sp_scores *s, struct sp_error *er
     const struct sp_head *lm = NULL;
     for (uint32_t i = 0; i < s->c->n_head && !lm; i++)
         if (s->c->head[i].type == SP_HEAD_LM) lm = &s->c->head[i];
-    if (head->type != SP_HEAD_LM && (s->o.top || s->o.score))
-        return sp_error_set(
-            err, SP_E_USAGE, "head '%s' is no language model, which --top and --score need: %s%s",
-            head->name, lm ? "choose --head " : "the model has none", lm ? lm->name : "");
+    if (head->type != SP_HEAD_LM && (s->o.top || s->o.score || s->o.sample))
+        return sp_error_set(err, SP_E_USAGE,
+                            "head '%s' is no language model, which --%s need%s: %s%s", head->name,
+                            s->o.sample ? "sample" : "top and --score", s->o.sample ? "s" : "",
+                            lm ? "choose --head " : "the model has none", lm ? lm->name : "");
     if (s->o.top > n)
         return sp_error_set(err, SP_E_USAGE, "--top %lld: the model has %lld tokens",
                             (long long)s->o.top, (long long)n);
@@ -87,6 +91,9 @@ static enum sp_code start(struct sp_scores *s, const struct sp_hello *hello, str
         s->exps = malloc(n * sizeof(float));
         if (!s->logits || !s->exps) return sp_error_memory(err, "scores");
     }
+    if (s->o.sample)
+        code = sp_sampling_new(&s->sampling, s->model, s->net, s->o.sample, s->o.n_max, err);
+    if (code) return code;
     return s->before ? SP_OK : sp_error_memory(err, "scores");
 }
 
@@ -106,6 +113,7 @@ static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record
                             "layer %u of %lld is still to run: is a mamba-layer missing?",
                             hello->next_layer, (long long)s->c->n_layer);
     s->head_due = true;
+    if (s->o.sample) hello->next_layer = 0;
     return SP_OK;
 }
 
@@ -309,7 +317,7 @@ static enum sp_code take_state(struct sp_scores *s, struct sp_record *rec, struc
     uint64_t any[1] = {0}, doc;
     if (sp_record_get_u64(rec, "doc", &doc)) return SP_OK; /* of a document: no other's start */
     enum sp_code code = sp_state_record_layer(rec, &is_last, &layer, err);
-    if (code || !is_last || !s->o.score) return code;
+    if (code || !is_last || !(s->o.score || s->o.sample)) return code;
     code = sp_wire_check_seal(rec, err);
     if (!code) code = sp_record_need_tensor(rec, "hidden", SP_F32, 1, any, &hidden, err);
     if (code) return code;
@@ -351,6 +359,36 @@ static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer
     return code;
 }
 
+static enum sp_code on_sample(void *ctx, struct sp_record *rec, struct sp_writer *w,
+                              struct sp_error *err) {
+    struct sp_scores *s = ctx;
+    struct sp_error why;
+    enum sp_code code = SP_OK, failed = SP_OK;
+    if (rec->kind == SP_KIND_STATE) {
+        code = take_state(s, rec, err);
+    } else {
+        if (rec->kind == SP_KIND_DOC) failed = begin_document(s, &why);
+        sp_sampling_start(s->sampling, !failed && s->has_before ? s->before : NULL);
+        code = sp_sampling_record(s->sampling, rec, w, err);
+        if (!code && failed) *err = why;
+        s->filter->done = sp_sampling_done(s->sampling);
+    }
+    sp_record_free(rec);
+    return code ? code : failed;
+}
+
+static void on_sample_drop(void *ctx, uint64_t doc) {
+    struct sp_scores *s = ctx;
+    (void)doc;
+    sp_sampling_drop(s->sampling);
+    s->filter->done = sp_sampling_done(s->sampling);
+}
+
+static bool wants_doc(void *ctx, const struct sp_record *rec) {
+    struct sp_scores *s = ctx;
+    return sp_sampling_wants(s->sampling, rec);
+}
+
 static enum sp_code on_idle(void *ctx, struct sp_writer *w, struct sp_error *err) {
     return write_head(ctx, w, err);
 }
@@ -363,6 +401,13 @@ void sp_scores_install(struct sp_scores *s, struct sp_filter *f) {
     f->on_hello = on_hello;
     f->on_record = on_record;
     f->on_idle = on_idle;
+    s->filter = f;
+    if (!s->o.sample) return;
+    f->out = SP_TOKENS;
+    f->on_record = on_sample;
+    f->on_idle = NULL;
+    f->on_drop = on_sample_drop;
+    f->wants_doc = wants_doc;
 }
 
 void sp_scores_describe(struct sp_scores *s, char *out, size_t size) {

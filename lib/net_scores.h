@@ -8,6 +8,7 @@
 #ifndef SP_NET_SCORES_H
 #define SP_NET_SCORES_H
 
+#include "net_sample.h"
 #include "net_stream.h"
 
 struct sp_scores_options {
@@ -18,6 +19,10 @@ struct sp_scores_options {
     enum sp_dtype dtype; /* of products */
     int64_t top;         /* language models: the most probable next tokens instead of all; or 0 */
     bool score;          /* language models: the probability of each token given those before it */
+    /* Language models: each document's next token, in a stream of tokens (net_sample.h), n_max of
+     * one document at most. NULL: scores. */
+    const struct sp_sample_options *sample;
+    uint64_t n_max;
 };
 
 struct sp_scores;

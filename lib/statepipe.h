@@ -276,6 +276,15 @@ struct sp_filter {
     /* Set by the callbacks to drop what would be written, and on_error, for a while: what is read
      * now was written and told by a run before this one. */
     bool mute;
+    /* For a filter whose output is a stream of its own: is this DOC's document in it? Documents
+     * that are not, segments that have only such, state segments and records of unknown kinds are
+     * read and not written. NULL: everything is passed on. */
+    bool (*wants_doc)(void *ctx, const struct sp_record *rec);
+    /* Set by the filter when there is nothing more to write: at the end of the segment the output
+     * is flushed and on_done called, so that a program may close it; what still comes is only read.
+     */
+    bool done;
+    void (*on_done)(void *ctx);
     struct sp_filter_run *run; /* the driver's own */
 };
 struct sp_filter_result {
