@@ -3,6 +3,7 @@
 Prints time per token and resident memory against the length of a document, the CPU time of an idle
 pipe, and what the five programs use beside what the same computing takes inside one process.
 """
+import glob
 import os
 import re
 import subprocess
@@ -55,11 +56,15 @@ def flat():
               "mamba-layer: %s" % (a, b, 1000 * (times[b] - times[a]) / (b - a), memory[b]))
 
 
-def ticks_used(process):
-    """User and system time so far, of all threads, in clock ticks."""
-    with open("/proc/%d/stat" % process.pid) as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return int(fields[11]) + int(fields[12])
+def threads(process):
+    """Of each thread of a process: nanoseconds of CPU, time slices, and whether it sleeps."""
+    found = {}
+    for task in glob.glob("/proc/%d/task/*" % process.pid):
+        with open(task + "/schedstat") as f:
+            ran, _, slices = map(int, f.read().split())
+        with open(task + "/stat") as f:
+            found[task] = (ran, slices, f.read().rsplit(")", 1)[1].split()[0] == "S")
+    return found
 
 
 def idle():
@@ -75,14 +80,22 @@ def idle():
         fd = p.stdout
     children[0].stdin.write(data)
     children[0].stdin.flush()
-    ticks = settled = -1
-    while ticks != settled:  # what has come is computed first
-        settled = ticks
+
+    def all_threads():
+        return {k: v for p in children for k, v in threads(p).items()}
+
+    before, now = None, all_threads()
+    # What has come is computed first: until nothing has run for a second, and everything sleeps (a
+    # thread that waits for a busy machine's CPU does not run either).
+    while before != now or not all(sleeps for _, _, sleeps in now.values()):
+        before = now
         time.sleep(1)
-        ticks = sum(map(ticks_used, children))
+        now = all_threads()
     time.sleep(5)
-    used = (sum(map(ticks_used, children)) - ticks) / os.sysconf("SC_CLK_TCK")
-    print("idle pipe: %.2f s of CPU time in 5 s of waiting for input" % used)
+    later = all_threads()
+    used, slices = (sum(later[k][i] - now[k][i] for k in now) for i in (0, 1))
+    print("idle pipe: %.3f ms of CPU time, %d wake-ups of %d threads in 5 s of waiting for input (%s)"
+          % (used / 1e6, slices, len(now), "met" if used == 0 else "missed: should be nil"))
     for p in children:
         p.kill()
         p.wait()
