@@ -19,4 +19,5 @@ for dtype in f32 bf16; do
 done
 
 "$stream" tokens --vocab 256 65536 >"$tmp/tokens"
-python3 tests/bench/pipe.py "$tmp" "$build/bench/net" "$model"
+"$build/bench/make_model" "$tmp/thin" thin
+python3 tests/bench/pipe.py "$tmp" "$build/bench/net" "$model" "$tmp/thin"
