@@ -41,7 +41,7 @@
 /* Prints "program: message" and returns the exit status. */
 static inline int cli_fail(const struct sp_program *p, const struct sp_error *err) {
     fflush(stdout);
-    fprintf(stderr, "%s: %s\n", p->name, err->msg);
+    fprintf(stderr, "%.*s: %s\n", sp_program_name_length(p), p->name, err->msg);
     return sp_error_exit_status(err->code);
 }
 
@@ -50,7 +50,7 @@ static inline int cli_close(const struct sp_program *p, int status) {
     bool failed = ferror(stdout) != 0;
     errno = 0;
     if (fclose(stdout) != 0 || failed) {
-        fprintf(stderr, "%s: writing standard output: %s\n", p->name,
+        fprintf(stderr, "%.*s: writing standard output: %s\n", sp_program_name_length(p), p->name,
                 errno ? strerror(errno) : "failed");
         return sp_error_exit_status(SP_E_IO);
     }
@@ -83,7 +83,7 @@ static inline bool cli_start(const struct sp_program *p, int argc, char **argv, 
     if (action == SP_OPTION_HELP || action == SP_OPTION_HELP_ALL)
         sp_option_help(p, action == SP_OPTION_HELP_ALL, stdout);
     else
-        printf("%s (statepipe) %s\n", p->name, SP_VERSION);
+        printf("%.*s (statepipe) %s\n", sp_program_name_length(p), p->name, SP_VERSION);
     *status = cli_close(p, 0);
     return false;
 }

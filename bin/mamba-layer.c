@@ -44,25 +44,6 @@ static const struct sp_program program = {
     .example = "tokenize cv.txt | embed | mamba-layer --dump-state cv.state | head | extract",
     .options = options};
 
-/* "A-B" or "A". */
-static enum sp_code parse_layers(struct sp_layers_options *o, struct sp_error *err) {
-    o->first = o->last = -1;
-    if (!opt.layers) return SP_OK;
-    char *end;
-    errno = 0;
-    o->first = o->last = strtoll(opt.layers, &end, 10);
-    bool ok = end != opt.layers && opt.layers[0] >= '0' && opt.layers[0] <= '9';
-    if (ok && *end == '-') {
-        const char *second = end + 1;
-        o->last = strtoll(second, &end, 10);
-        ok = end != second && *second >= '0' && *second <= '9';
-    }
-    if (ok && *end == 0 && errno == 0 && o->first <= o->last && o->last < INT32_MAX) return SP_OK;
-    return sp_error_set(err, SP_E_USAGE,
-                        "-l '%s': write the first and the last layer, counted from 0, as in 0-11",
-                        opt.layers);
-}
-
 static enum sp_dtype dtype_of(const char *name) {
     return strcmp(name, "bf16") == 0 ? SP_BF16 : SP_F32;
 }
@@ -116,7 +97,9 @@ int main(int argc, char **argv) {
     struct sp_filter filter = {0};
     struct sp_layers *layers = NULL;
     filter.silent = opt.dump_state && !opt.output && !opt.force && isatty(STDOUT_FILENO);
-    enum sp_code code = parse_layers(&o, &err);
+    o.first = o.last = -1;
+    enum sp_code code =
+        opt.layers ? sp_option_range(opt.layers, "-l", &o.first, &o.last, &err) : SP_OK;
     if (!code) code = check_options(&err);
     if (!code && !filter.silent && !opt.output) code = cli_refuse_terminal(opt.force, &err);
     if (!code) code = sp_layers_new(&layers, &o, &err);

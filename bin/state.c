@@ -1,167 +1,46 @@
-/* state: looks at state files: info, diff, verify. */
-#include "../lib/wire_show.h"
-#include "../lib/state.h"
-#include "../lib/state_report.h"
-#include "cli.h"
+/* state: what is done with states: looking at them, cutting, joining, converting, mixing. */
+#include "state.h"
+#include "../lib/io.h"
+#include "../lib/net_layers.h"
+#include "../lib/state_plot.h"
+#include "../lib/state_safetensors.h"
+#include "../lib/state_show.h"
 
-#include <inttypes.h>
-#include <math.h>
+static int exit_status; /* of a command that has run to its end */
 
-static struct {
-    const char *model;
-    bool jsonl, full;
-    double within;
-} opt;
-
-static const struct sp_option options[] = {
-    {SP_OPT_STRING, 'm', "model", "MODEL", "verify: the model that it must belong to", &opt.model,
-     0, 0},
-    {SP_OPT_FLAG, 0, "full", NULL, "verify: also hash all weights of the model", &opt.full, 0, 0},
-    {SP_OPT_DOUBLE, 0, "within", "R", "diff: relative difference that still counts as equal (0)",
-     &opt.within, 0, 1},
-    {SP_OPT_FLAG, 'j', "jsonl", NULL, "one JSON object per file", &opt.jsonl, 0, 0},
-    {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
-
-static const struct sp_program program = {
-    .name = "state",
-    .operands = "info FILE... | diff A B | verify FILE...",
-    .summary = "Looks at states: what a model remembers of what it has read.",
-    .detail = "info    model, tokens read, origin, layers and their norms\n"
-              "diff    relative difference of each layer; exit 0 equal, 1 different\n"
-              "verify  checksums, shapes, NaNs and (-m) the model; exit 65 when one is bad",
-    .example = "state info cv.state; state diff whole.state joined.state",
-    .status_1 = "states differ",
-    .options = options};
-
-/* ---- info ---------------------------------------------------------------------------------- */
-
-static void put_hash(const char *name, const struct sp_hash *hash) {
-    char hex[SP_HASH_HEX_SIZE];
-    sp_hash_hex(hash, hex);
-    if (opt.jsonl)
-        printf(",\"%s\":\"%s\"", name, hex);
-    else
-        printf("  %-10s %s\n", name, hex);
+/* An input (NULL: none) that the output would replace is refused, and so is a terminal. */
+static enum sp_code check_output(const char *input, struct sp_error *err) {
+    enum sp_code code = input ? sp_io_check_output(opt.output, input, err) : SP_OK;
+    if (code || strcmp(opt.output, "-") != 0) return code;
+    return cli_refuse_terminal(opt.force, err);
 }
 
-static void info_text(const char *path, const struct sp_state *s) {
-    printf("%s: %" PRIu64 " tokens (%s), layers %u-%u of %u, %.2f MiB\n", path, s->n_tok,
-           sp_origin_name(s->origin), s->layer_first, s->layer_last, s->n_layer,
-           (double)sp_state_bytes(s) / (1 << 20));
-    put_hash("model", &s->model);
-    put_hash("tokenizer", &s->tokenizer);
-    put_hash("prefix", &s->prefix);
-    printf("  shape      d_model %lld, d_inner %lld, d_state %lld, d_conv %lld\n",
-           (long long)s->d_model, (long long)s->d_inner, (long long)s->d_state,
-           (long long)s->d_conv);
-    if (s->has_last)
-        printf("  last token %u, hidden norm %.6g\n", s->last_id, sp_state_report_last(s).norm);
-    else
-        printf("  last token not known (it is with the last layer)\n");
-    printf("  layer    conv norm     ssm norm  ssm largest  NaN\n");
-    for (uint32_t l = s->layer_first; l <= s->layer_last; l++) {
-        struct sp_layer_report r = sp_state_report_layer(s, l);
-        printf("  %5u %12.6g %12.6g %12.6g %4" PRIu64 "\n", l, r.conv.norm, r.ssm.norm,
-               r.ssm.largest, r.conv.n_bad + r.ssm.n_bad);
-    }
-}
+/* ---- looking -------------------------------------------------------------------------------- */
 
-static void put_part(const char *name, const struct sp_part_report *p) {
-    printf("\"%s\":{\"norm\":", name);
-    sp_show_number(stdout, p->norm, 9);
-    printf(",\"largest\":");
-    sp_show_number(stdout, p->largest, 9);
-    printf(",\"nan\":%" PRIu64 "}", p->n_bad);
-}
-
-static void info_jsonl(const char *path, const struct sp_state *s) {
-    printf("{\"file\":");
-    sp_show_string(stdout, path, strlen(path));
-    printf(",\"n_tok\":%" PRIu64 ",\"origin\":\"%s\",\"layers\":[%u,%u],\"n_layer\":%u", s->n_tok,
-           sp_origin_name(s->origin), s->layer_first, s->layer_last, s->n_layer);
-    printf(",\"d_model\":%lld,\"d_inner\":%lld,\"d_state\":%lld,\"d_conv\":%lld,\"bytes\":%zu",
-           (long long)s->d_model, (long long)s->d_inner, (long long)s->d_state,
-           (long long)s->d_conv, sp_state_bytes(s));
-    put_hash("model", &s->model);
-    put_hash("tokenizer", &s->tokenizer);
-    put_hash("prefix", &s->prefix);
-    if (s->has_last) {
-        struct sp_part_report last = sp_state_report_last(s);
-        printf(",\"last\":{\"id\":%u,", s->last_id);
-        put_part("hidden", &last);
-        printf("}");
-    } else {
-        printf(",\"last\":null");
-    }
-    printf(",\"norms\":[");
-    for (uint32_t l = s->layer_first; l <= s->layer_last; l++) {
-        struct sp_layer_report r = sp_state_report_layer(s, l);
-        printf("%s{\"layer\":%u,", l > s->layer_first ? "," : "", l);
-        put_part("conv", &r.conv);
-        printf(",");
-        put_part("ssm", &r.ssm);
-        printf("}");
-    }
-    printf("]}\n");
-}
-
-static int run_info(int n, char **path) {
-    struct sp_error err;
+static enum sp_code run_info(int n, char **path, struct sp_error *err) {
     struct sp_state *s;
     for (int i = 0; i < n; i++) {
-        if (sp_state_read(&s, path[i], &err)) return cli_fail(&program, &err);
-        (opt.jsonl ? info_jsonl : info_text)(path[i], s);
+        enum sp_code code = sp_state_read(&s, path[i], err);
+        if (code) return code;
+        sp_state_show_info(stdout, path[i], s, opt.jsonl);
         sp_state_free(s);
     }
-    return 0;
+    return SP_OK;
 }
 
-/* ---- diff ---------------------------------------------------------------------------------- */
-
-static void diff_text(const struct sp_state_diff *d, const struct sp_state *a,
-                      const struct sp_state *b) {
-    for (size_t i = 0; i < d->n_field; i++) printf("%s differs\n", d->field[i]);
-    if (d->has_last) printf("last token %.3g\n", d->last);
-    printf("layer        conv          ssm   (||a - b|| / ||b||)\n");
-    for (uint32_t l = a->layer_first; l <= a->layer_last; l++)
-        printf("%5u %11.3g %12.3g\n", l, sp_state_diff_conv(a, b, l), sp_state_diff_ssm(a, b, l));
-    printf("%s\n", d->equal ? "equal" : "different");
-}
-
-static void diff_jsonl(const struct sp_state_diff *d, const struct sp_state *a,
-                       const struct sp_state *b) {
-    printf("{\"equal\":%s,\"fields\":[", d->equal ? "true" : "false");
-    for (size_t i = 0; i < d->n_field; i++) printf("%s\"%s\"", i ? "," : "", d->field[i]);
-    printf("],\"last\":");
-    sp_show_number(stdout, d->has_last ? d->last : NAN, 9);
-    printf(",\"largest\":");
-    sp_show_number(stdout, d->largest, 9);
-    printf(",\"layers\":[");
-    for (uint32_t l = a->layer_first; l <= a->layer_last; l++) {
-        printf("%s{\"layer\":%u,\"conv\":", l > a->layer_first ? "," : "", l);
-        sp_show_number(stdout, sp_state_diff_conv(a, b, l), 9);
-        printf(",\"ssm\":");
-        sp_show_number(stdout, sp_state_diff_ssm(a, b, l), 9);
-        printf("}");
-    }
-    printf("]}\n");
-}
-
-static int run_diff(char **path) {
-    struct sp_error err;
+static enum sp_code run_diff(int n, char **path, struct sp_error *err) {
     struct sp_state *a = NULL, *b = NULL;
     struct sp_state_diff d;
-    enum sp_code code = sp_state_read(&a, path[0], &err);
-    if (!code) code = sp_state_read(&b, path[1], &err);
-    if (!code) code = sp_state_compare(&d, a, b, opt.within, &err);
-    if (!code) (opt.jsonl ? diff_jsonl : diff_text)(&d, a, b);
-    int status = code ? cli_fail(&program, &err) : d.equal ? 0 : 1;
+    (void)n;
+    enum sp_code code = sp_state_read(&a, path[0], err);
+    if (!code) code = sp_state_read(&b, path[1], err);
+    if (!code) code = sp_state_compare(&d, a, b, opt.within, err);
+    if (!code) sp_state_show_diff(stdout, &d, a, b, opt.jsonl);
+    if (!code && !d.equal) exit_status = 1;
     sp_state_free(a);
     sp_state_free(b);
-    return status;
+    return code;
 }
-
-/* ---- verify -------------------------------------------------------------------------------- */
 
 static enum sp_code verify(const char *path, const struct sp_model *m, struct sp_error *err) {
     struct sp_state *s;
@@ -169,86 +48,252 @@ static enum sp_code verify(const char *path, const struct sp_model *m, struct sp
     if (code) return code;
     code = sp_state_check_finite(s, err);
     if (!code && m) code = sp_state_check(s, m, s->layer_first, s->layer_last, err);
-    if (code) {
+    if (code)
         sp_error_prefix(err, "%s", path);
-    } else if (opt.jsonl) {
-        printf("{\"file\":");
-        sp_show_string(stdout, path, strlen(path));
-        printf(",\"ok\":true}\n");
-    } else {
-        printf("%s: ok, layers %u-%u of %u, %" PRIu64 " tokens (%s)\n", path, s->layer_first,
-               s->layer_last, s->n_layer, s->n_tok, sp_origin_name(s->origin));
+    else
+        sp_state_show_fine(stdout, path, s, opt.jsonl);
+    sp_state_free(s);
+    return code;
+}
+
+/* The first failure gives the exit status; the other files are looked at all the same. */
+static enum sp_code run_verify(int n, char **path, struct sp_error *err) {
+    struct sp_model *m = NULL;
+    struct sp_hash hash;
+    enum sp_code code = SP_OK;
+    if (opt.model || opt.full) code = sp_model_open(&m, opt.model, err);
+    /* The fingerprint reads a piece of every tensor; this reads all, to compare machines by. */
+    if (!code && opt.full) code = sp_state_hash_weights(&hash, sp_model_dir(m), err);
+    if (!code && opt.full) sp_state_show_weights(stdout, sp_model_dir(m), &hash, opt.jsonl);
+    for (int i = 0; i < n && !code; i++) {
+        enum sp_code bad = verify(path[i], m, err);
+        if (!bad) continue;
+        cli_fail(&program, err);
+        if (opt.jsonl) sp_state_show_bad(stdout, path[i], err->msg);
+        if (!exit_status) exit_status = sp_error_exit_status(bad);
+    }
+    sp_model_free(m);
+    return code;
+}
+
+/* States that cannot be compared are said, and left out. */
+static enum sp_code run_near(int n, char **path, struct sp_error *err) {
+    struct sp_state *q;
+    enum sp_metric metric = strcmp(opt.metric, "l2") == 0 ? SP_METRIC_L2 : SP_METRIC_COSINE;
+    enum sp_code code = sp_state_read(&q, path[0], err);
+    if (code) return code;
+    size_t found = 0, shown;
+    struct sp_near *near = calloc((size_t)n, sizeof *near);
+    if (!near) code = sp_error_memory(err, "a list of states");
+    for (int i = 1; i < n && !code; i++) {
+        near[found].place = (size_t)i;
+        if (!sp_near_measure(q, path[i], metric, &near[found], err)) {
+            found++;
+            continue;
+        }
+        cli_fail(&program, err);
+        exit_status = 1;
+    }
+    shown = opt.n && (size_t)opt.n < found ? (size_t)opt.n : found;
+    if (!code) sp_near_sort(near, found);
+    for (size_t i = 0; i < shown && !code; i++)
+        sp_state_show_near(stdout, &near[i], strcmp(opt.rows, "jsonl") == 0);
+    free(near);
+    sp_state_free(q);
+    return code;
+}
+
+/* ---- making --------------------------------------------------------------------------------- */
+
+static enum sp_code run_merge(int n, char **path, struct sp_error *err) {
+    struct sp_state_part *part = calloc((size_t)n, sizeof *part);
+    struct sp_state *s = NULL;
+    if (!part) return sp_error_memory(err, "a list of states");
+    enum sp_code code = SP_OK;
+    for (int i = 0; i < n && !code; i++) {
+        part[i].name = path[i];
+        code = check_output(path[i], err);
+        if (!code) code = sp_state_read(&part[i].state, path[i], err);
+    }
+    if (!code) code = sp_state_merge(&s, part, (size_t)n, err);
+    if (!code) code = sp_state_put(s, opt.output, err);
+    for (int i = 0; i < n; i++) sp_state_free(part[i].state);
+    free(part);
+    sp_state_free(s);
+    return code;
+}
+
+static enum sp_code split_part(const struct sp_state *s, uint32_t first, uint32_t last, size_t i,
+                               size_t n, const char *input, struct sp_error *err) {
+    char id[32], name[4096];
+    bool varies;
+    struct sp_state *part = NULL;
+    snprintf(id, sizeof id, first == last ? "%u" : "%u-%u", first, last);
+    enum sp_code code =
+        sp_layers_file_name(name, sizeof name, opt.output, id, strlen(id), i, &varies, err);
+    if (!code && n > 1 && !varies && strcmp(opt.output, "-") != 0)
+        code = sp_error_set(err, SP_E_USAGE,
+                            "-o %.200s: %zu parts would overwrite one another; use %%i (the "
+                            "layers) or %%n (a number) in the name",
+                            opt.output, n);
+    if (!code) code = sp_io_check_output(name, input, err);
+    if (!code) code = sp_state_slice(&part, s, first, last, err);
+    if (!code) code = sp_state_put(part, name, err);
+    sp_state_free(part);
+    return code;
+}
+
+static enum sp_code run_split(int n, char **path, struct sp_error *err) {
+    struct sp_state *s;
+    (void)n;
+    enum sp_code code = check_output(NULL, err);
+    if (!code) code = sp_state_read(&s, path[0], err);
+    if (code) return code;
+    size_t parts = opt.layers.n ? opt.layers.n : s->layer_last - s->layer_first + 1;
+    for (size_t i = 0; i < parts && !code; i++) {
+        int64_t first = s->layer_first + (int64_t)i, last = first;
+        if (opt.layers.n) code = sp_option_range(opt.layers.item[i], "-l", &first, &last, err);
+        if (!code) code = split_part(s, (uint32_t)first, (uint32_t)last, i, parts, path[0], err);
     }
     sp_state_free(s);
     return code;
 }
 
-static void verify_failed(const char *path, const struct sp_error *err) {
-    fflush(stdout);
-    fprintf(stderr, "%s: %s\n", program.name, err->msg);
-    if (!opt.jsonl) return;
-    printf("{\"file\":");
-    sp_show_string(stdout, path, strlen(path));
-    printf(",\"ok\":false,\"message\":");
-    sp_show_string(stdout, err->msg, strlen(err->msg));
-    printf("}\n");
+static enum sp_code run_convert(int n, char **path, struct sp_error *err) {
+    struct sp_state *s = NULL;
+    struct sp_state_loss conv, ssm;
+    (void)n;
+    if (!opt.dtype) return sp_error_set(err, SP_E_USAGE, "say the type: --dtype f32, bf16 or f16");
+    enum sp_dtype dtype = strcmp(opt.dtype, "f32") == 0    ? SP_F32
+                          : strcmp(opt.dtype, "bf16") == 0 ? SP_BF16
+                                                           : SP_F16;
+    enum sp_code code = check_output(path[0], err);
+    if (!code) code = sp_state_read(&s, path[0], err);
+    if (!code && sp_state_convert(s, dtype, &conv, &ssm, err))
+        code = sp_error_prefix(err, "%s", path[0]);
+    if (!code) code = sp_state_put(s, opt.output, err);
+    if (!code && dtype != SP_F32) {
+        sp_state_show_loss(stderr, "conv", dtype, &conv);
+        sp_state_show_loss(stderr, "ssm", dtype, &ssm);
+    }
+    sp_state_free(s);
+    return code;
 }
 
-/* The fingerprint reads a piece of every tensor; this reads all, to compare between machines. */
-static enum sp_code print_weights(const struct sp_model *m, struct sp_error *err) {
-    struct sp_hash hash;
-    char hex[SP_HASH_HEX_SIZE];
-    enum sp_code code = sp_state_hash_weights(&hash, sp_model_dir(m), err);
+static enum sp_code run_mix(int n, char **operand, struct sp_error *err) {
+    struct sp_state_mix mix = {0};
+    struct sp_state *mixed = NULL;
+    double *weight = calloc((size_t)n, sizeof *weight);
+    enum sp_code code = weight ? SP_OK : sp_error_memory(err, "a list of weights");
+    for (int i = 0; i < n && !code; i++) {
+        size_t n_name = 0;
+        code = sp_state_mix_parse(operand[i], &n_name, &weight[i], err);
+        if (!code) operand[i][n_name] = 0; /* the weight is cut off */
+        if (!code) code = sp_io_check_output(opt.output, operand[i], err);
+    }
+    if (!code) code = check_output(NULL, err);
+    for (int i = 0; i < n && !code; i++) {
+        struct sp_state *s;
+        code = sp_state_read(&s, operand[i], err);
+        if (!code && sp_state_mix_add(&mix, s, operand[0], weight[i], err))
+            code = sp_error_prefix(err, "%s", operand[i]);
+        sp_state_free(s);
+    }
+    if (!code) code = sp_state_mix_end(&mix, &mixed, err);
+    if (!code) code = sp_state_put(mixed, opt.output, err);
+    sp_state_mix_clear(&mix);
+    sp_state_free(mixed);
+    free(weight);
+    return code;
+}
+
+static enum sp_code run_import(int n, char **path, struct sp_error *err) {
+    struct sp_state *s = NULL;
+    (void)n;
+    enum sp_code code = check_output(path[0], err);
+    if (!code) code = sp_state_import(&s, path[0], opt.edited, err);
+    if (!code) code = sp_state_put(s, opt.output, err);
+    sp_state_free(s);
+    return code;
+}
+
+/* A file that is no state: a picture or (NULL) safetensors. */
+static enum sp_code put_file(const struct sp_state *s, const char *name, const char *format,
+                             struct sp_error *err) {
+    struct sp_atomic_file file;
+    enum sp_code code = sp_atomic_open_output(&file, opt.output, err);
     if (code) return code;
-    sp_hash_hex(&hash, hex);
-    if (opt.jsonl) {
-        printf("{\"model\":");
-        sp_show_string(stdout, sp_model_dir(m), strlen(sp_model_dir(m)));
-        printf(",\"weights\":\"%s\"}\n", hex);
-    } else {
-        printf("%s: weights %s\n", sp_model_dir(m), hex);
-    }
-    return SP_OK;
+    if (!format)
+        code = sp_state_export(s, file.file, err);
+    else if (strcmp(format, "pgm") == 0)
+        code = sp_state_plot_pgm(s, file.file, err);
+    else
+        code = sp_state_plot_svg(s, name, file.file, err);
+    if (!code) return sp_atomic_commit(&file, true, err);
+    sp_atomic_abort(&file);
+    return sp_error_prefix(err, "%s", file.path);
 }
 
-/* The first failure gives the exit status; the other files are looked at all the same. */
-static int run_verify(int n, char **path) {
+/* export, and plot, which has set the format. */
+static enum sp_code run_export(int n, char **path, struct sp_error *err) {
+    struct sp_state *s = NULL;
+    (void)n;
+    enum sp_code code = check_output(path[0], err);
+    if (!code) code = sp_state_read(&s, path[0], err);
+    if (!code) code = put_file(s, path[0], opt.format, err);
+    sp_state_free(s);
+    return code;
+}
+
+static enum sp_code run_plot(int n, char **path, struct sp_error *err) {
+    const char *dot = strrchr(opt.output, '.');
+    bool standard = strcmp(opt.output, "-") == 0;
+    if (!opt.format && (standard || (dot && strcmp(dot, ".svg") == 0))) opt.format = "svg";
+    if (!opt.format && dot && strcmp(dot, ".pgm") == 0) opt.format = "pgm";
+    if (opt.format) return run_export(n, path, err);
+    return sp_error_set(err, SP_E_USAGE,
+                        "-o %.200s: the name ends in neither .svg nor .pgm; give --format",
+                        opt.output);
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+static const struct {
+    const struct sp_program *program;
+    int n_min, n_max; /* operands; n_max 0: any number */
+    enum sp_code (*run)(int n, char **operand, struct sp_error *err);
+} commands[] = {
+    {&info_program, 1, 0, run_info},       {&diff_program, 2, 2, run_diff},
+    {&verify_program, 1, 0, run_verify},   {&near_program, 2, 0, run_near},
+    {&merge_program, 1, 0, run_merge},     {&split_program, 1, 1, run_split},
+    {&convert_program, 1, 1, run_convert}, {&export_program, 1, 1, run_export},
+    {&import_program, 1, 1, run_import},   {&mix_program, 1, 0, run_mix},
+    {&plot_program, 1, 1, run_plot},
+};
+
+/* argv[0] is the command's own name. */
+static int run_command(size_t i, int argc, char **argv) {
     struct sp_error err;
-    struct sp_model *m = NULL;
-    int status = 0;
-    if (opt.model || opt.full) {
-        enum sp_code code = sp_model_open(&m, opt.model, &err);
-        if (!code && opt.full) code = print_weights(m, &err);
-        if (code) {
-            sp_model_free(m);
-            return cli_fail(&program, &err);
-        }
+    int n, status;
+    const struct sp_program *p = commands[i].program;
+    if (!cli_start(p, argc, argv, &n, &status)) return status;
+    if (n < commands[i].n_min || (commands[i].n_max && n > commands[i].n_max)) {
+        sp_error_set(&err, SP_E_USAGE, "%s takes %s (see %s --help)", p->name, p->operands,
+                     p->name);
+        return cli_fail(p, &err);
     }
-    for (int i = 0; i < n; i++) {
-        enum sp_code code = verify(path[i], m, &err);
-        if (!code) continue;
-        verify_failed(path[i], &err);
-        if (!status) status = sp_error_exit_status(code);
-    }
-    sp_model_free(m);
-    return status;
+    if (commands[i].run(n, argv, &err)) exit_status = cli_fail(p, &err);
+    return cli_close(p, exit_status);
 }
 
 int main(int argc, char **argv) {
     struct sp_error err;
     int n, status;
+    for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(argv[1], strchr(commands[i].program->name, ' ') + 1) == 0)
+            return run_command(i, argc - 1, argv + 1);
     if (!cli_start(&program, argc, argv, &n, &status)) return status;
-    const char *command = n > 0 ? argv[0] : "";
-    if (strcmp(command, "info") == 0 && n > 1)
-        status = run_info(n - 1, argv + 1);
-    else if (strcmp(command, "diff") == 0 && n == 3)
-        status = run_diff(argv + 1);
-    else if (strcmp(command, "verify") == 0 && n > 1)
-        status = run_verify(n - 1, argv + 1);
-    else {
-        sp_error_set(&err, SP_E_USAGE,
-                     "say what to do: info FILE..., diff A B or verify FILE... (see state --help)");
-        return cli_fail(&program, &err);
-    }
-    return cli_close(&program, status);
+    sp_error_set(&err, SP_E_USAGE, "'%.60s' is not a command (see state --help)",
+                 n > 0 ? argv[0] : "");
+    return cli_fail(&program, &err);
 }

@@ -175,6 +175,17 @@ void sp_atomic_abort(struct sp_atomic_file *f) {
     if (f->temporary[0]) unlink(f->temporary);
 }
 
+enum sp_code sp_io_check_output(const char *output, const char *input, struct sp_error *err) {
+    struct stat out, in;
+    int got_out = strcmp(output, "-") == 0 ? fstat(STDOUT_FILENO, &out) : stat(output, &out);
+    int got_in = strcmp(input, "-") == 0 ? fstat(STDIN_FILENO, &in) : stat(input, &in);
+    if (got_out != 0 || got_in != 0 || !S_ISREG(out.st_mode) || out.st_dev != in.st_dev ||
+        out.st_ino != in.st_ino)
+        return SP_OK;
+    return sp_error_set(err, SP_E_USAGE,
+                        "the output would replace the input %.200s: write to another file", input);
+}
+
 enum sp_code sp_path_join(char *out, size_t size, const char *dir, const char *name,
                           struct sp_error *err) {
     size_t n = strlen(dir);

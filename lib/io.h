@@ -42,6 +42,10 @@ enum sp_code sp_atomic_open_alone(struct sp_atomic_file *f, const char *path, st
 enum sp_code sp_atomic_commit(struct sp_atomic_file *f, bool sync, struct sp_error *err);
 void sp_atomic_abort(struct sp_atomic_file *f); /* removes the temporary; fine after commit */
 
+/* SP_E_USAGE when writing to output would replace input: they are the same regular file. "-" is
+ * standard output or input. */
+enum sp_code sp_io_check_output(const char *output, const char *input, struct sp_error *err);
+
 /* out: dir "/" name; SP_E_USAGE when too long. */
 enum sp_code sp_path_join(char *out, size_t size, const char *dir, const char *name,
                           struct sp_error *err);

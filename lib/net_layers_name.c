@@ -32,11 +32,10 @@ enum sp_code sp_layers_file_name(char *out, size_t size, const char *pattern, co
                 out[at++] = ok ? id[i] : '_';
             }
         } else {
-            return sp_error_set(
-                err, SP_E_USAGE,
-                "the file's name %.200s: %%%.1s is not one of %%i (the document's id), "
-                "%%n (its number), %%%%",
-                pattern, p);
+            return sp_error_set(err, SP_E_USAGE,
+                                "the file's name %.200s: %%%.1s is not one of %%i (the id), "
+                                "%%n (the number), %%%%",
+                                pattern, p);
         }
         if (*p == 0) break;
     }

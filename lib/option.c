@@ -150,6 +150,24 @@ enum sp_code sp_option_parse(const struct sp_program *p, int argc, char **argv, 
     return SP_OK;
 }
 
+enum sp_code sp_option_range(const char *value, const char *shown, int64_t *first, int64_t *last,
+                             struct sp_error *err) {
+    const char *second = value;
+    char *end = NULL;
+    errno = 0;
+    bool ok = value[0] >= '0' && value[0] <= '9';
+    if (ok) *first = *last = strtoll(value, &end, 10);
+    if (ok && *end == '-') {
+        second = end + 1;
+        ok = *second >= '0' && *second <= '9';
+        if (ok) *last = strtoll(second, &end, 10);
+    }
+    if (ok && *end == 0 && errno == 0 && *first <= *last && *last < INT32_MAX) return SP_OK;
+    return sp_error_set(err, SP_E_USAGE,
+                        "%s '%s': write the first and the last layer, counted from 0, as in 0-11",
+                        shown, value);
+}
+
 #define HELP_COLUMNS 80
 #define HELP_LEFT_MAX 32 /* an option that is longer has a line of its own */
 #define HELP_LEFT_MIN 21 /* that of "--help, --version" */
@@ -215,6 +233,7 @@ void sp_option_help(const struct sp_program *p, bool all, FILE *out) {
     if (p->example) fprintf(out, "\nExample:\n  %s\n", p->example);
     fprintf(out,
             "\nExit status: 0 ok, 1 %s, 2 usage, 65 bad data, 66 no input,\n"
-            "69 device not available, 70 a bug, 74 I/O. More: man statepipe-%s\n",
-            p->status_1 ? p->status_1 : "some documents failed", p->name);
+            "69 device not available, 70 a bug, 74 I/O. More: man statepipe-%.*s\n",
+            p->status_1 ? p->status_1 : "some documents failed", sp_program_name_length(p),
+            p->name);
 }

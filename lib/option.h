@@ -35,7 +35,7 @@ struct sp_option {
 };
 
 struct sp_program {
-    const char *name;
+    const char *name;                /* "state", or of one of its commands "state mix" */
     const char *operands;            /* "[FILE...]"; NULL for none */
     const char *summary;             /* one line: what it does */
     const char *detail;              /* a few lines below the options, or NULL */
@@ -44,12 +44,22 @@ struct sp_program {
     const struct sp_option *options; /* ended by SP_OPT_END; help and version are implied */
 };
 
+/* Of the program's own name, without that of a command: what messages begin with. */
+static inline int sp_program_name_length(const struct sp_program *p) {
+    int n = 0;
+    while (p->name[n] && p->name[n] != ' ') n++;
+    return n;
+}
+
 enum sp_option_action { SP_OPTION_RUN, SP_OPTION_HELP, SP_OPTION_HELP_ALL, SP_OPTION_VERSION };
 
 /* Options and operands may be mixed, "--" ends options, "-" is an operand. Operands are moved to
  * the front: argv[0 .. *n_operand). SP_E_USAGE says which argument and what is accepted. */
 enum sp_code sp_option_parse(const struct sp_program *p, int argc, char **argv, int *n_operand,
                              enum sp_option_action *action, struct sp_error *err);
+/* "A-B" or "A", whole numbers from 0, A <= B < 2^31. shown: the option, for the message. */
+enum sp_code sp_option_range(const char *value, const char *shown, int64_t *first, int64_t *last,
+                             struct sp_error *err);
 /* At most 80 columns; without all, what stands before SP_OPT_REST, meant to be 24 lines at most. */
 void sp_option_help(const struct sp_program *p, bool all, FILE *out);
 

@@ -255,3 +255,21 @@ const void *sp_safetensors_header(const struct sp_safetensors *st, size_t *n) {
     *n = st->n_header;
     return st->header;
 }
+
+bool sp_safetensors_metadata(const struct sp_safetensors *st, const char *key, char *out,
+                             size_t size) {
+    struct sp_error ignored; /* it was parsed before */
+    struct sp_json *j;
+    if (sp_json_parse(&j, st->header, st->n_header, "", &ignored)) return false;
+    sp_json_node value = sp_json_get(j, sp_json_get(j, 0, "__metadata__"), key);
+    size_t n_raw = 0;
+    const char *raw = sp_json_raw(j, value, &n_raw);
+    bool ok = raw && n_raw < size;
+    if (ok) {
+        size_t n = (size_t)sp_json_string(j, value, out);
+        out[n] = 0;
+        ok = !memchr(out, 0, n);
+    }
+    sp_json_free(j);
+    return ok;
+}

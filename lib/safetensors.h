@@ -42,13 +42,26 @@ const struct sp_safetensors_entry *sp_safetensors_find(const struct sp_safetenso
 /* The JSON header's bytes, for fingerprints. */
 const void *sp_safetensors_header(const struct sp_safetensors *st, size_t *n);
 
+/* A string of the header's __metadata__, copied with a NUL: false where there is no such key, or a
+ * string that is too long or has a NUL inside. */
+bool sp_safetensors_metadata(const struct sp_safetensors *st, const char *key, char *out,
+                             size_t size);
+
 struct sp_named_tensor {
     const char *name;
     struct sp_tensor tensor;
 };
 
+struct sp_metadata {
+    const char *key, *value; /* plain ASCII without quotes, as names are */
+};
 /* Writes a whole file: tensors in the order given, data 64-byte aligned at its start, metadata
- * {"format": "pt"} as Hugging Face's loader asks. Names are plain ASCII without quotes. */
+ * {"format": "pt"} as Hugging Face's loader asks, and meta (n_meta) after it. Names are plain ASCII
+ * without quotes. */
+enum sp_code sp_safetensors_write_with(FILE *file, const struct sp_metadata *meta, size_t n_meta,
+                                       const struct sp_named_tensor *tensor, size_t n,
+                                       struct sp_error *err);
+/* Without further metadata. */
 enum sp_code sp_safetensors_write(FILE *file, const struct sp_named_tensor *tensor, size_t n,
                                   struct sp_error *err);
 

@@ -19,11 +19,14 @@ static void write_entry(FILE *f, const struct sp_named_tensor *t, uint64_t begin
 }
 
 /* The header, padded with spaces so that the data start at a multiple of 64 bytes. */
-static char *make_header(const struct sp_named_tensor *tensor, size_t n, size_t *n_header) {
+static char *make_header(const struct sp_metadata *meta, size_t n_meta,
+                         const struct sp_named_tensor *tensor, size_t n, size_t *n_header) {
     char *text = NULL;
     FILE *f = open_memstream(&text, n_header);
     if (!f) return NULL;
-    fputs("{\"__metadata__\":{\"format\":\"pt\"}", f);
+    fputs("{\"__metadata__\":{\"format\":\"pt\"", f);
+    for (size_t i = 0; i < n_meta; i++) fprintf(f, ",\"%s\":\"%s\"", meta[i].key, meta[i].value);
+    fputc('}', f);
     uint64_t begin = 0;
     for (size_t i = 0; i < n; i++) {
         write_entry(f, &tensor[i], begin);
@@ -41,12 +44,18 @@ static char *make_header(const struct sp_named_tensor *tensor, size_t n, size_t 
 
 enum sp_code sp_safetensors_write(FILE *file, const struct sp_named_tensor *tensor, size_t n,
                                   struct sp_error *err) {
+    return sp_safetensors_write_with(file, NULL, 0, tensor, n, err);
+}
+
+enum sp_code sp_safetensors_write_with(FILE *file, const struct sp_metadata *meta, size_t n_meta,
+                                       const struct sp_named_tensor *tensor, size_t n,
+                                       struct sp_error *err) {
     for (size_t i = 0; i < n; i++)
         if (strlen(tensor[i].name) >= SP_TENSOR_NAME_MAX || strpbrk(tensor[i].name, "\"\\"))
             return sp_error_set(err, SP_E_BUG, "tensor name %.40s cannot be written",
                                 tensor[i].name);
     size_t n_header = 0;
-    char *header = make_header(tensor, n, &n_header);
+    char *header = make_header(meta, n_meta, tensor, n, &n_header);
     if (!header) return sp_error_set(err, SP_E_DEVICE, "out of memory writing a tensor table");
     if (n_header > SP_SAFETENSORS_HEADER_MAX) {
         free(header);

@@ -75,17 +75,11 @@ void sp_state_hash_ids(struct sp_hash *prefix, const uint32_t *id, size_t n) {
     }
 }
 
-enum sp_code sp_state_check_stream(const struct sp_state *s, const struct sp_hello *hello,
-                                   struct sp_error *err) {
-    static const struct sp_hash unknown;
-    if (sp_hash_equal(&s->tokenizer, &unknown) || sp_hash_equal(&hello->tokenizer, &unknown) ||
-        sp_hash_equal(&s->tokenizer, &hello->tokenizer))
-        return SP_OK;
-    char ours[SP_HASH_HEX_SIZE], theirs[SP_HASH_HEX_SIZE];
-    sp_hash_hex(&s->tokenizer, ours);
-    sp_hash_hex(&hello->tokenizer, theirs);
-    return sp_error_set(err, SP_E_DATA,
-                        "the state was made with another tokenizer (%.12s) than this stream "
-                        "(%.12s): tokenize with the one of the state's model",
-                        ours, theirs);
+void sp_state_copy_names(struct sp_state *to, const struct sp_state *from) {
+    to->model = from->model;
+    to->tokenizer = from->tokenizer;
+    to->prefix = from->prefix;
+    to->origin = from->origin;
+    to->dtype = from->dtype;
+    to->n_tok = from->n_tok;
 }

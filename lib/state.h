@@ -65,6 +65,16 @@ static inline size_t sp_state_ssm_size(const struct sp_state *s) {
     return (size_t)s->d_inner * (size_t)s->d_state;
 }
 
+/* Takes over what names a state, but not its numbers, layers and last token: model, tokenizer,
+ * prefix, origin, dtype, n_tok. */
+void sp_state_copy_names(struct sp_state *to, const struct sp_state *from);
+
+/* Is s of the model, tokenizer (unknown ones pass) and shape of like? Does it have the same layers?
+ * SP_E_DATA with the reason; name is like's. */
+enum sp_code sp_state_check_like(const struct sp_state *s, const struct sp_state *like,
+                                 const char *name, struct sp_error *err);
+enum sp_code sp_state_check_layers(const struct sp_state *s, const struct sp_state *like,
+                                   const char *name, struct sp_error *err);
 /* Was it made with the tokenizer of this stream? Unknown (zero) fingerprints pass. */
 enum sp_code sp_state_check_stream(const struct sp_state *s, const struct sp_hello *hello,
                                    struct sp_error *err);

@@ -4,6 +4,12 @@ BEGIN {
     print "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words="
     print "    COMPREPLY=()"
 }
+$1 ~ / / { # a command of a program
+    split($1, word, " ")
+    key[$1] = "\"" $1 "\""
+    if ($3 == "") commands[word[1]] = commands[word[1]] " " word[2]
+}
+$3 == "" && $1 ~ / / { next }
 $3 == "" {
     programs = programs " " $1
     next
@@ -12,8 +18,12 @@ $3 == "" {
     options[$1] = options[$1] " --" $3 ($2 == "" ? "" : " -" $2)
     if ($4 ~ /\|/) {
         gsub(/\|/, " ", $4)
-        key = $1 ":--" $3 ($2 == "" ? "" : " | " $1 ":-" $2)
-        choices = choices "        " key ") words=\"" $4 "\" ;;\n"
+        row = "        \"" $1 ":--" $3 "\"" ($2 == "" ? "" : " | \"" $1 ":-" $2 "\"")
+        row = row ") words=\"" $4 "\" ;;\n"
+        if ($1 ~ / /)
+            command_choices = command_choices row
+        else
+            choices = choices row
     }
 }
 END {
@@ -24,6 +34,17 @@ END {
     print "    else"
     print "        case ${COMP_WORDS[1]}:$prev in"
     printf "%s", choices
+    print "        esac"
+    print "        case \"${COMP_WORDS[1]} ${COMP_WORDS[2]}:$prev\" in"
+    printf "%s", command_choices
+    print "        esac"
+    print "        [[ $COMP_CWORD != 2 || $cur == -* ]] || case ${COMP_WORDS[1]} in"
+    for (owner in commands)
+        print "        " owner ") words=\"" substr(commands[owner], 2) "\" ;;"
+    print "        esac"
+    print "        [[ -n $words || $cur != -* ]] || case \"${COMP_WORDS[1]} ${COMP_WORDS[2]}\" in"
+    for (command in key)
+        print "        " key[command] ") words=\"" substr(options[command], 2) "\" ;;"
     print "        esac"
     print "        [[ -n $words || $cur != -* ]] || case ${COMP_WORDS[1]} in"
     n = split(programs, program, " ")

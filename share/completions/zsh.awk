@@ -7,13 +7,23 @@ function quote(s) {
     return s
 }
 function option(dashed, value) {
-    body = body " \\\n        '" dashed "[" quote($5) "]" value "'"
+    text = " \\\n        '" dashed "[" quote($5) "]" value "'"
+    if ($1 ~ / /)
+        inner = inner text
+    else
+        body = body text
 }
 BEGIN {
     print "#compdef statepipe"
     print "# made by share/completions/generate"
     print "local context state line"
     print "_arguments -C '1:command:->command' '*::argument:->argument'"
+}
+$3 == "" && $1 ~ / / { # a command of a program
+    split($1, word, " ")
+    own[word[1]] = own[word[1]] " " word[2]
+    inner = inner (inner == "" ? "" : "; return ;;\n") "    '" $1 "') shift words; ((CURRENT--)); _arguments '*:file:_files'"
+    next
 }
 $3 == "" {
     commands = commands "        '" $1 ":" quote($5) "'\n"
@@ -39,6 +49,11 @@ END {
     print "    )"
     print "    _describe command commands ;;"
     print "argument)"
+    print "    case \"$line[1] $words[2]\" in"
+    if (inner != "") print inner "; return ;;"
+    print "    esac"
+    for (program in own)
+        print "    [[ $line[1]:$CURRENT != " program ":2 ]] || compadd --" own[program]
     print "    case $line[1] in"
     if (body != "") print body " ;;"
     print "    esac ;;"

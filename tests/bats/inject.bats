@@ -96,6 +96,23 @@ every_program() {
     done
 }
 
+@test "what is made of states: written whole, or not at all, also to standard output" {
+    local command kind
+    for command in 'merge state' 'split -l 0 state' 'convert -t bf16 state' 'export state' 'mix state:1' \
+        'plot --format svg state'; do
+        pipe "state $command -o whole" 2>/dev/null
+        sweep write 1 10 state $command
+        for kind in read write open sync alloc size; do
+            rm -f fresh
+            sweep $kind 1 30 state $command -o fresh
+            [ ! -e fresh ] || cmp fresh whole
+        done
+    done
+    pipe "state export -o st state"
+    for kind in open map alloc; do sweep $kind 1 30 state import st; done
+    for kind in read open alloc; do sweep $kind 1 30 state near state state state; done
+}
+
 @test "models: written whole, or not at all" {
     after() { # a model that is there is the model, and success leaves one
         if [ -e out/config.json ]; then cmp out/model.safetensors model/model.safetensors; else [ "$1" != 0 ]; fi &&

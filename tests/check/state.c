@@ -2,58 +2,10 @@
  * together. */
 #include "../../lib/state.h"
 #include "../../lib/io.h"
-#include "check.h"
+#include "states.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
-
-static struct sp_error err;
-
-static void must(enum sp_code code) {
-    if (!code) return;
-    printf("Bail out! %s\n", err.msg);
-    exit(1);
-}
-
-static struct sp_state *random_state(uint32_t first, uint32_t last, uint32_t n_layer,
-                                     int64_t d_conv) {
-    struct sp_state *s, shape = {.layer_first = first,
-                                 .layer_last = last,
-                                 .n_layer = n_layer,
-                                 .d_model = 3,
-                                 .d_inner = 5,
-                                 .d_state = 2,
-                                 .d_conv = d_conv};
-    must(sp_state_alloc(&s, &shape, &err));
-    size_t layers = last - first + 1;
-    check_fill(s->conv, (int64_t)(layers * sp_state_conv_size(s)), -2, 2);
-    check_fill(s->ssm, (int64_t)(layers * sp_state_ssm_size(s)), -2, 2);
-    for (size_t i = 0; i < sizeof s->model.byte; i++) {
-        s->model.byte[i] = (uint8_t)(i + 1);
-        s->tokenizer.byte[i] = (uint8_t)(i + 100);
-    }
-    sp_state_hash_ids(&s->prefix, (uint32_t[]){1, 2, 3}, 3);
-    s->n_tok = 3;
-    if (last + 1 == n_layer) {
-        s->has_last = true;
-        s->last_id = 3;
-        check_fill(s->last_hidden, s->d_model, -1, 1);
-    }
-    return s;
-}
-
-static bool same(const struct sp_state *a, const struct sp_state *b) {
-    size_t layers = a->layer_last - a->layer_first + 1;
-    return sp_hash_equal(&a->model, &b->model) && sp_hash_equal(&a->tokenizer, &b->tokenizer) &&
-           sp_hash_equal(&a->prefix, &b->prefix) && a->origin == b->origin &&
-           a->dtype == b->dtype && a->n_tok == b->n_tok && a->layer_first == b->layer_first &&
-           a->layer_last == b->layer_last && a->n_layer == b->n_layer && a->d_model == b->d_model &&
-           a->d_inner == b->d_inner && a->d_state == b->d_state && a->d_conv == b->d_conv &&
-           a->has_last == b->has_last && a->last_id == b->last_id &&
-           memcmp(a->conv, b->conv, layers * sp_state_conv_size(a) * sizeof(float)) == 0 &&
-           memcmp(a->ssm, b->ssm, layers * sp_state_ssm_size(a) * sizeof(float)) == 0 &&
-           (!a->has_last || memcmp(a->last_hidden, b->last_hidden, 12) == 0);
-}
 
 /* A state's file as bytes. */
 struct bytes {
@@ -65,9 +17,9 @@ static struct bytes to_bytes(const struct sp_state *s) {
     struct bytes b;
     struct sp_writer *w;
     int fd = memfd_create("state", 0);
-    must(sp_writer_new(&w, fd, "memory", &err));
-    must(sp_state_send(s, "check", w, &err));
-    must(sp_writer_flush(w, &err));
+    check_must(sp_writer_new(&w, fd, "memory", &check_err));
+    check_must(sp_state_send(s, "check", w, &check_err));
+    check_must(sp_writer_flush(w, &check_err));
     sp_writer_free(w);
     ssize_t n = pread(fd, b.data, sizeof b.data, 0);
     b.n = n > 0 ? (size_t)n : 0;
@@ -80,8 +32,8 @@ static enum sp_code from_bytes(struct sp_state **s, const void *data, size_t n) 
     int fd = memfd_create("state", 0);
     if (write(fd, data, n) != (ssize_t)n) abort();
     lseek(fd, 0, SEEK_SET);
-    must(sp_reader_new(&r, fd, "memory", &err));
-    enum sp_code code = sp_state_receive(s, r, &err);
+    check_must(sp_reader_new(&r, fd, "memory", &check_err));
+    enum sp_code code = sp_state_receive(s, r, &check_err);
     sp_reader_free(r);
     close(fd);
     return code;
@@ -93,14 +45,14 @@ static void check_files(void) {
         uint32_t n = (uint32_t)check_random_int(1, 6);
         uint32_t first = (uint32_t)check_random_int(0, n - 1);
         uint32_t last = (uint32_t)check_random_int(first, n - 1);
-        struct sp_state *a = random_state(first, last, n, check_random_int(1, 5)), *b = NULL;
+        struct sp_state *a = check_state_random(first, last, n, check_random_int(1, 5)), *b = NULL;
         a->origin = (enum sp_origin)check_random_int(0, 3);
         char path[] = "/tmp/sp-check-state-XXXXXX";
         int fd = mkstemp(path);
         close(fd);
-        must(sp_state_write(a, path, &err));
-        must(sp_state_read(&b, path, &err));
-        ok = ok && same(a, b);
+        check_must(sp_state_write(a, path, &check_err));
+        check_must(sp_state_read(&b, path, &check_err));
+        ok = ok && check_state_same(a, b);
         unlink(path);
         sp_state_free(a);
         sp_state_free(b);
@@ -113,11 +65,11 @@ static void check_files(void) {
 static void check_half(void) {
     bool ok = true, origin = true;
     for (int i = 0; i < 20; i++) {
-        struct sp_state *a = random_state(0, 2, 3, check_random_int(1, 5)), *b, *c;
+        struct sp_state *a = check_state_random(0, 2, 3, check_random_int(1, 5)), *b, *c;
         a->dtype = i % 2 ? SP_BF16 : SP_F16;
         a->origin = (enum sp_origin)check_random_int(0, 3);
         struct bytes x = to_bytes(a);
-        must(from_bytes(&b, x.data, x.n));
+        check_must(from_bytes(&b, x.data, x.n));
         size_t n = 3 * sp_state_ssm_size(a);
         for (size_t k = 0; k < n; k++)
             ok = ok && b->ssm[k] == (i % 2 ? sp_f32_from_bf16(sp_bf16_from_f32(a->ssm[k]))
@@ -125,8 +77,8 @@ static void check_half(void) {
         origin =
             origin && b->origin == (a->origin == SP_ORIGIN_READ ? SP_ORIGIN_CONVERTED : a->origin);
         struct bytes y = to_bytes(b);
-        must(from_bytes(&c, y.data, y.n));
-        ok = ok && same(b, c) && c->dtype == a->dtype;
+        check_must(from_bytes(&c, y.data, y.n));
+        ok = ok && check_state_same(b, c) && c->dtype == a->dtype;
         sp_state_free(a), sp_state_free(b), sp_state_free(c);
     }
     check_ok(ok, "half: 20 states in bf16 and f16 come back as they were rounded, and stay so");
@@ -134,7 +86,7 @@ static void check_half(void) {
 }
 
 static void check_damage(void) {
-    struct sp_state *a = random_state(0, 1, 2, 4), *b;
+    struct sp_state *a = check_state_random(0, 1, 2, 4), *b;
     struct bytes good = to_bytes(a);
     size_t accepted = 0, at = 0;
     for (size_t i = 0; i < good.n * 8; i++) {
@@ -156,7 +108,7 @@ static void check_damage(void) {
     }
     check_ok(accepted == 0, "damage: each of %zu cuts is found", good.n);
     enum sp_code code = from_bytes(&b, good.data, good.n);
-    check_ok(!code && same(a, b), "damage: the whole file is fine");
+    check_ok(!code && check_state_same(a, b), "damage: the whole file is fine");
     sp_state_free(a);
     sp_state_free(b);
 }
@@ -171,7 +123,7 @@ static enum sp_code joined(const struct sp_state *a, const struct sp_state *b,
 }
 
 static void check_join(void) {
-    struct sp_state *a = random_state(0, 1, 5, 4), *b = random_state(2, 4, 5, 4), *c;
+    struct sp_state *a = check_state_random(0, 1, 5, 4), *b = check_state_random(2, 4, 5, 4), *c;
     enum sp_code code = joined(b, a, &c);
     check_ok(!code && c->layer_first == 0 && c->layer_last == 4 && c->has_last &&
                  memcmp(c->ssm, a->ssm, 2 * sp_state_ssm_size(a) * sizeof(float)) == 0 &&
@@ -180,30 +132,33 @@ static void check_join(void) {
              "join: cat of two ranges of layers, in any order, is their state");
     sp_state_free(c);
     code = joined(a, a, &c);
-    check_ok(code == SP_E_DATA && strstr(err.msg, "twice"), "join: a layer twice: %s", err.msg);
+    check_ok(code == SP_E_DATA && strstr(check_err.msg, "twice"), "join: a layer twice: %s",
+             check_err.msg);
     b->n_tok = 4;
     code = joined(a, b, &c);
-    check_ok(code == SP_E_DATA && strstr(err.msg, "belong together"), "join: other document: %s",
-             err.msg);
-    struct sp_state *d = random_state(3, 4, 5, 4);
+    check_ok(code == SP_E_DATA && strstr(check_err.msg, "belong together"),
+             "join: other document: %s", check_err.msg);
+    struct sp_state *d = check_state_random(3, 4, 5, 4);
     code = joined(a, d, &c);
-    check_ok(code == SP_E_DATA && strstr(err.msg, "1 are missing"), "join: a gap: %s", err.msg);
+    check_ok(code == SP_E_DATA && strstr(check_err.msg, "1 are missing"), "join: a gap: %s",
+             check_err.msg);
     a->has_last = true;
     b->n_tok = a->n_tok;
     code = joined(a, b, &c);
-    check_ok(code == SP_E_DATA && strstr(err.msg, "two last tokens"), "join: %s", err.msg);
+    check_ok(code == SP_E_DATA && strstr(check_err.msg, "two last tokens"), "join: %s",
+             check_err.msg);
     /* Rows arrive in any order, more than are expected after the first one. */
     struct sp_state *one[5];
     struct bytes all = {.n = 0};
     const uint32_t order[] = {3, 0, 4, 1, 2};
     bool ok = true;
     for (uint32_t i = 0; i < 5; i++) {
-        one[i] = random_state(order[i], order[i], 5, 2);
+        one[i] = check_state_random(order[i], order[i], 5, 2);
         struct bytes x = to_bytes(one[i]);
         memcpy(all.data + all.n, x.data, x.n);
         all.n += x.n;
     }
-    must(from_bytes(&c, all.data, all.n));
+    check_must(from_bytes(&c, all.data, all.n));
     for (uint32_t i = 0; i < 5; i++) {
         size_t n = sp_state_ssm_size(c), m = sp_state_conv_size(c), at = order[i];
         ok = ok && memcmp(c->ssm + at * n, one[i]->ssm, n * sizeof(float)) == 0 &&
@@ -224,7 +179,7 @@ static void check_old_files(void) {
         char path[80];
         struct sp_state *s;
         snprintf(path, sizeof path, "tests/fuzz/seeds/state/%s", files[i]);
-        enum sp_code code = sp_state_read(&s, path, &err);
+        enum sp_code code = sp_state_read(&s, path, &check_err);
         check_ok(!code && s->n_tok == 1000 && s->n_layer == 3, "old: %s is still read", path);
         sp_state_free(s);
     }
@@ -252,11 +207,12 @@ static void check_hash(void) {
 static void check_fits(void) {
     struct sp_model *m;
     struct sp_state *s;
-    must(sp_model_open(&m, "tests/golden/mamba-deep", &err));
+    check_must(sp_model_open(&m, "tests/golden/mamba-deep", &check_err));
     const struct sp_config *c = sp_model_config(m);
     uint32_t last = (uint32_t)c->n_layer - 1;
-    must(sp_state_new(&s, m, 0, last, &err));
-    check_ok(!sp_state_check(s, m, 0, last, &err) && !sp_state_check(s, m, last, last, &err),
+    check_must(sp_state_new(&s, m, 0, last, &check_err));
+    check_ok(!sp_state_check(s, m, 0, last, &check_err) &&
+                 !sp_state_check(s, m, last, last, &check_err),
              "fits: a new state of %u layers, whole and in part", last + 1);
     struct {
         int64_t *dim;
@@ -267,31 +223,34 @@ static void check_fits(void) {
                 {&s->d_conv, "another shape: d_conv"}};
     for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
         ++*dims[i].dim;
-        enum sp_code code = sp_state_check(s, m, 0, last, &err);
-        check_ok(code == SP_E_DATA && strstr(err.msg, dims[i].message), "fits: %s", err.msg);
+        enum sp_code code = sp_state_check(s, m, 0, last, &check_err);
+        check_ok(code == SP_E_DATA && strstr(check_err.msg, dims[i].message), "fits: %s",
+                 check_err.msg);
         --*dims[i].dim;
     }
     s->n_layer++;
-    check_ok(sp_state_check(s, m, 0, last, &err) == SP_E_DATA && strstr(err.msg, "layers in all"),
-             "fits: %s", err.msg);
+    check_ok(sp_state_check(s, m, 0, last, &check_err) == SP_E_DATA &&
+                 strstr(check_err.msg, "layers in all"),
+             "fits: %s", check_err.msg);
     s->n_layer--;
     s->model.byte[7] ^= 1;
-    check_ok(sp_state_check(s, m, 0, last, &err) == SP_E_DATA && strstr(err.msg, "another model"),
-             "fits: %s", err.msg);
+    check_ok(sp_state_check(s, m, 0, last, &check_err) == SP_E_DATA &&
+                 strstr(check_err.msg, "another model"),
+             "fits: %s", check_err.msg);
     sp_state_free(s);
-    must(sp_state_new(&s, m, 1, last, &err));
-    check_ok(sp_state_check(s, m, 0, last, &err) == SP_E_DATA && strstr(err.msg, "but 0-") &&
-                 !sp_state_check(s, m, 1, 1, &err),
+    check_must(sp_state_new(&s, m, 1, last, &check_err));
+    check_ok(sp_state_check(s, m, 0, last, &check_err) == SP_E_DATA &&
+                 strstr(check_err.msg, "but 0-") && !sp_state_check(s, m, 1, 1, &check_err),
              "fits: missing layers");
     struct sp_hello hello = {.n_layer = 1};
-    enum sp_code unknown = sp_state_check_stream(s, &hello, &err);
+    enum sp_code unknown = sp_state_check_stream(s, &hello, &check_err);
     s->tokenizer.byte[0] = 1;
-    enum sp_code half_known = sp_state_check_stream(s, &hello, &err);
+    enum sp_code half_known = sp_state_check_stream(s, &hello, &check_err);
     hello.tokenizer.byte[0] = 2;
-    check_ok(!unknown && !half_known && sp_state_check_stream(s, &hello, &err) == SP_E_DATA,
-             "fits: %s", err.msg);
+    check_ok(!unknown && !half_known && sp_state_check_stream(s, &hello, &check_err) == SP_E_DATA,
+             "fits: %s", check_err.msg);
     hello.tokenizer.byte[0] = 1;
-    check_ok(!sp_state_check_stream(s, &hello, &err), "fits: the same tokenizer");
+    check_ok(!sp_state_check_stream(s, &hello, &check_err), "fits: the same tokenizer");
     sp_state_free(s);
     sp_model_free(m);
 }
@@ -301,8 +260,8 @@ static int write_for(char **arg) {
     struct sp_model *m;
     struct sp_state *s;
     check_state.random = strtoull(arg[2], NULL, 10);
-    must(sp_model_open(&m, arg[0], &err));
-    must(sp_state_new(&s, m, (uint32_t)atoi(arg[3]), (uint32_t)atoi(arg[4]), &err));
+    check_must(sp_model_open(&m, arg[0], &check_err));
+    check_must(sp_state_new(&s, m, (uint32_t)atoi(arg[3]), (uint32_t)atoi(arg[4]), &check_err));
     size_t layers = s->layer_last - s->layer_first + 1;
     check_fill(s->conv, (int64_t)(layers * sp_state_conv_size(s)), -2, 2);
     check_fill(s->ssm, (int64_t)(layers * sp_state_ssm_size(s)), -2, 2);
@@ -310,7 +269,7 @@ static int write_for(char **arg) {
     sp_state_hash_ids(&s->prefix, (uint32_t[]){1, 2, 3}, 3);
     s->has_last = s->layer_last + 1 == s->n_layer;
     s->last_id = 3;
-    must(sp_state_write(s, arg[1], &err));
+    check_must(sp_state_write(s, arg[1], &check_err));
     sp_state_free(s);
     sp_model_free(m);
     return 0;
