@@ -19,7 +19,7 @@ VERSION = $(shell sed -n 's/^.define SP_VERSION "\(.*\)"/\1/p' lib/statepipe.h)
 # What Debian 12 has to bring: to build, to read PDF files, to test.
 DEB_BUILD := gcc libc6-dev libdnnl-dev libmsgpack-dev libutf8proc-dev libjsmn-dev libxxhash-dev
 DEB_RUN   := poppler-utils
-DEB_CHECK := bats mandoc python3 file
+DEB_CHECK := bats mandoc python3 file g++
 
 WARN   := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
           -Wpointer-arith -Wvla -Wno-format-truncation -Werror
@@ -58,6 +58,8 @@ FUZZ_DRIVER := $(BUILD)/obj/tests/fuzz/driver.o
 OBJ       := $(LIB_OBJ) $(PROG_SRC:%.c=$(BUILD)/obj/%.o) $(CHECK_SRC:%.c=$(BUILD)/obj/%.o) \
              $(FUZZ_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/tests/fuzz/driver.o \
              $(BENCH_SRC:%.c=$(BUILD)/obj/%.o)
+CUDA_SRC  := $(wildcard kernels/cuda/*.cu)
+NVCC      := $(shell command -v nvcc)
 COMPLETION := $(addprefix $(BUILD)/completions/,statepipe.bash _statepipe statepipe.fish)
 
 all: $(PROG) $(COMPLETION) $(BUILD)/cuda.note
@@ -69,11 +71,12 @@ help:
 #: make demo        print the records of the sample CVs, one of them a PDF
 #: make check       run every test; SAN=1: under AddressSanitizer and UBSan; T="a b": those suites
 #: make fuzz        fuzz with clang's libFuzzer, FUZZ_SECONDS=60 per target
+#: make cuda        compile the CUDA kernels for all of CUDA_ARCHS and check registers and spills
 #: make bench       measure the kernels and the programs
 #: make model       train the shipped model anew, into MODEL_OUT=build/model (hours)
 #: make install     into PREFIX=/usr/local, below DESTDIR; make uninstall takes it away again
 #: make format      clang-format; make clean removes build/
-#: Variables: BUILD=build CC=cc CFLAGS='-O2 -g' V=1 (show commands)
+#: Variables: BUILD=build CC=cc CXX=g++ CFLAGS='-O2 -g' CUDA_ARCHS='75 80 ...' V=1 (show commands)
 
 # ---- building ---------------------------------------------------------------------------------
 
@@ -135,9 +138,70 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 endif
 
 $(BUILD)/cuda.note: | $(PROG)
-	@echo "  CUDA   left out: $$(command -v nvcc >/dev/null && echo 'no CUDA sources in this version' \
-	    || echo 'no nvcc here')"
+	@echo "  CUDA   left out: $(if $(NVCC),no plugin in this version (the kernels: make cuda),no nvcc \
+	    here)"
 	@touch $@
+
+# ---- CUDA kernels: under the emulator (tests/emu), and through nvcc where it is ----------------
+
+# A check tests/emu/NAME.c or .cc becomes check/cuda_NAME, and cuda_NAME_tsan with the kernels under
+# ThreadSanitizer and fewer cases; the emulator itself is never instrumented by that.
+EMU_CXX   := $(shell command -v $(CXX))
+EMU_NAMES := $(patsubst tests/emu/%.c,%,$(wildcard tests/emu/*.c)) emulator
+EMU_FLAGS := -std=c++20 -Wall -Wextra -Wshadow -Werror -Wno-missing-field-initializers \
+             -Wno-unknown-pragmas -ffp-contract=off -MMD -MP -Itests/emu
+EMU_KERNELS := $(CUDA_SRC:kernels/cuda/%.cu=%.o)
+ifneq ($(EMU_CXX),)
+CHECK += $(EMU_NAMES:%=$(BUILD)/check/cuda_%)
+ifeq ($(SAN),0)
+CHECK += $(EMU_NAMES:%=$(BUILD)/check/cuda_%_tsan)
+endif
+endif
+EMU_TSAN := $(BUILD)/emu-tsan
+EMU_OBJ := $(foreach d,$(BUILD)/emu $(EMU_TSAN),$(addprefix $(d)/,$(EMU_KERNELS) emu.o \
+           $(EMU_NAMES:%=check_%.o)))
+
+$(EMU_TSAN)/emu.o $(EMU_TSAN)/check_%.o: EMU_ISA := -DEMU_TSAN
+$(EMU_TSAN)/check_emulator.o $(EMU_KERNELS:%=$(EMU_TSAN)/%): EMU_ISA := -DEMU_TSAN -fsanitize=thread
+define emu_rules
+$(1)/emu.o: tests/emu/emu.cc
+	@mkdir -p $$(@D)
+	$$(call say,CXX,$$<)
+	$$(Q)$$(CXX) $$(EMU_FLAGS) $$(CFLAGS) $$(SAN_FLAGS) $$(EMU_ISA) -c -o $$@ $$<
+$(1)/check_emulator.o: tests/emu/emulator.cc
+	@mkdir -p $$(@D)
+	$$(call say,CXX,$$<)
+	$$(Q)$$(CXX) $$(EMU_FLAGS) $$(CFLAGS) $$(SAN_FLAGS) $$(EMU_ISA) -c -o $$@ $$<
+$(1)/check_%.o: tests/emu/%.c
+	@mkdir -p $$(@D)
+	$$(call say,CC,$$<)
+	$$(Q)$$(CC) $$(ALL_CFLAGS) $$(EMU_ISA) -c -o $$@ $$<
+$(1)/%.o: kernels/cuda/%.cu
+	@mkdir -p $$(@D)
+	$$(call say,CXX,$$<)
+	$$(Q)$$(CXX) -x c++ $$(EMU_FLAGS) -g -O1 $$(SAN_FLAGS) $$(EMU_ISA) -c -o $$@ $$<
+$(BUILD)/check/cuda_%$(2): $(1)/check_%.o $(addprefix $(1)/,$(EMU_KERNELS) emu.o) $$(LIB)
+	@mkdir -p $$(@D)
+	$$(call say,LINK,$$@)
+	$$(Q)$$(CXX) $$(SAN_FLAGS) $(3) $$(LDFLAGS) -o $$@ $$^ -lm
+endef
+$(eval $(call emu_rules,$(EMU_TSAN),_tsan,-fsanitize=thread))
+$(eval $(call emu_rules,$(BUILD)/emu,,))
+
+# What ptxas says of each kernel: registers, spills. One architecture for `make check`.
+CUDA_ARCHS      ?= 75 80 86 89 90 100 120
+CUDA_CHECK_ARCH ?= 80
+NVCC_FLAGS := -std=c++17 -O3 -Xptxas -v -Xcompiler -fPIC
+$(BUILD)/cuda/sm_%.ptxas: $(CUDA_SRC) $(wildcard kernels/cuda/*.h) kernels/kernels.h
+	@mkdir -p $(@D)
+	$(Q)rm -f $@.part; for f in $(CUDA_SRC); do \
+	    printf '  %-6s %s\n' NVCC "$$f (sm_$*)"; \
+	    $(NVCC) $(NVCC_FLAGS) -gencode arch=compute_$*,code=sm_$* -c -o $(BUILD)/cuda/object.o $$f \
+	        2>>$@.part || { cat $@.part >&2; exit 1; }; \
+	done; rm -f $(BUILD)/cuda/object.o; mv $@.part $@
+cuda: $(CUDA_ARCHS:%=$(BUILD)/cuda/sm_%.ptxas)
+	$(if $(NVCC),,$(error there is no nvcc here))
+	@tests/emu/ptxas $^
 
 # Completions are made from the programs' own option tables.
 $(BUILD)/completions/%: $(wildcard share/completions/*) $(PROG)
@@ -181,13 +245,22 @@ MODEL_OUT ?= $(BUILD)/model
 model: all
 	share/model-src/train $(BUILD)/bin $(MODEL_OUT)
 
-check: all $(CHECK) $(FUZZ) $(BUILD)/inject.so
+# Says so itself where there is no nvcc.
+$(BUILD)/check/cuda_ptxas: tests/emu/ptxas \
+    $(if $(NVCC),$(CUDA_CHECK_ARCH:%=$(BUILD)/cuda/sm_%.ptxas))
+	@mkdir -p $(@D)
+	@printf '#!/bin/sh\nexec tests/emu/ptxas $(filter %.ptxas,$^)\n' >$@ && chmod +x $@
+
+check: all $(CHECK) $(FUZZ) $(BUILD)/inject.so $(BUILD)/check/cuda_ptxas
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run $(T)
 
 bench: all $(CHECK) $(BENCH)
 	@set -e; for c in $$(grep -l 'check_state\.bench' $(CHECK_SRC)); do \
 	    name=$$(basename $$c .c); echo "== $$name"; \
 	    $(BUILD)/check/$$name --bench | sed '/^ok /d; /^1\.\./d; /^# seed/d'; \
+	done; \
+	for c in $(if $(EMU_CXX),$$(grep -l 'check_state\.bench' tests/emu/*.c)); do \
+	    echo "== $$c"; $(BUILD)/check/cuda_$$(basename $$c .c) --bench | sed -n '/^# [a-z_]* K/p'; \
 	done; \
 	for b in $(wildcard tests/bench/*.sh); do echo "== $$b"; BUILD=$(BUILD) $$b; done
 
@@ -264,12 +337,13 @@ uninstall:
 
 format:
 	clang-format -i $(wildcard lib/*.[ch] kernels/*.[ch] kernels/*/*.[ch] bin/*.[ch] \
-	    tests/check/*.[ch] tests/fuzz/*.c tests/inject/*.c)
+	    kernels/cuda/*.cu tests/emu/*.cc tests/emu/*.[ch] tests/check/*.[ch] tests/fuzz/*.c \
+	    tests/inject/*.c)
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-san $(BUILD)-fuzz
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help deps demo model check bench fuzz install uninstall format clean
--include $(OBJ:.o=.d)
+.PHONY: all help deps demo model cuda check bench fuzz install uninstall format clean
+-include $(OBJ:.o=.d) $(EMU_OBJ:.o=.d)

@@ -1,0 +1,164 @@
+/* What a kernel here is written in: CUDA C++ through nvcc, or the same source through g++ and the
+ * emulator of tests/emu. All memory is reached through the helpers below, so that the emulator
+ * counts each access and may preempt a thread there; only *_sync shuffles are used, and shared
+ * memory is the launch's dynamic one (SP_SHARED). No CUB, no static shared memory, no fast-math. */
+#ifndef SP_CUDA_PORT_H
+#define SP_CUDA_PORT_H
+
+#include <stdint.h>
+
+#ifdef __CUDACC__
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#define SP_TOUCH(kind, bytes)
+#define SP_SHARED(type, name)                                                                      \
+    extern __shared__ float4 sp_shared_memory[];                                                   \
+    type *name = reinterpret_cast<type *>(sp_shared_memory)
+#define SP_LAUNCH(kernel, grid, block, shared, stream, ...)                                        \
+    (kernel)<<<grid, block, shared, stream>>>(__VA_ARGS__)
+#define SP_LAST_ERROR() cudaGetLastError()
+#define SP_ALLOW_SHARED(kernel, bytes)                                                             \
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes)
+#else
+#include "emu.h"
+#define SP_TOUCH(kind, bytes) emu_touch(kind, bytes)
+#define SP_SHARED(type, name) type *name = static_cast<type *>(emu_shared())
+#define SP_LAUNCH(kernel, grid, block, shared, stream, ...)                                        \
+    ((void)(stream), emu_launch(reinterpret_cast<const void *>(kernel), grid, block, shared,       \
+                                [=] { (kernel)(__VA_ARGS__); }))
+#define SP_LAST_ERROR() emu_last_error()
+#define SP_ALLOW_SHARED(kernel, bytes)                                                             \
+    emu_allow_shared(reinterpret_cast<const void *>(kernel), bytes)
+#endif
+
+/* Sixteen-bit activations, as they are stored. */
+struct sp_bf16 {
+    uint16_t bits;
+};
+struct sp_half {
+    uint16_t bits;
+};
+
+static __device__ __forceinline__ uint32_t sp_bits(float x) {
+#ifdef __CUDACC__
+    return __float_as_uint(x);
+#else
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+#endif
+}
+static __device__ __forceinline__ float sp_float(uint32_t bits) {
+#ifdef __CUDACC__
+    return __uint_as_float(bits);
+#else
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+#endif
+}
+
+static __device__ __forceinline__ float sp_widen(float x) {
+    return x;
+}
+static __device__ __forceinline__ float sp_widen(sp_bf16 x) {
+    return sp_float((uint32_t)x.bits << 16);
+}
+static __device__ __forceinline__ float sp_widen(sp_half x) {
+#ifdef __CUDACC__
+    return __half2float(__ushort_as_half(x.bits));
+#else
+    return emu_from_half(x.bits);
+#endif
+}
+/* To the nearest, ties to even; NaN stays NaN. */
+static __device__ __forceinline__ void sp_narrow(float x, float *to) {
+    *to = x;
+}
+static __device__ __forceinline__ void sp_narrow(float x, sp_bf16 *to) {
+    uint32_t bits = sp_bits(x), round = 0x7fff + (bits >> 16 & 1);
+    to->bits = (uint16_t)(x == x ? (bits + round) >> 16 : bits >> 16 | 64);
+}
+static __device__ __forceinline__ void sp_narrow(float x, sp_half *to) {
+#ifdef __CUDACC__
+    to->bits = __half_as_ushort(__float2half_rn(x));
+#else
+    to->bits = emu_to_half(x);
+#endif
+}
+
+/* 2^x. On the device to 2^-22 relative, denormals flushed (PTX ISA, ex2.approx); libm's here. */
+static __device__ __forceinline__ float sp_exp2(float x) {
+#ifdef __CUDACC__
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    emu_count_exponential();
+    return exp2f(x);
+#endif
+}
+#define SP_LOG2E 1.44269504088896341f
+
+/* softplus with its guard, and the logistic function; both are computed once per element, not per
+ * state, and so in full precision. */
+static __device__ __forceinline__ float sp_softplus(float u) {
+    return u > 20 ? u : log1pf(expf(u));
+}
+static __device__ __forceinline__ float sp_sigmoid(float u) {
+    return 1 / (1 + expf(-u));
+}
+
+/* N elements that one access of N * sizeof(T) bytes (up to 16) moves. */
+template <class T, int N> struct alignas(sizeof(T) * N) sp_pack { T at[N]; };
+
+/* x[0..N) = from[0..n), the rest zero: in one access with VEC, when all is there (n >= N), else one
+ * by one. With VEC, `from` is aligned to the pack. */
+template <int N, bool VEC, class T>
+static __device__ __forceinline__ void sp_load(float (&x)[N], const T *from, int n) {
+    if (VEC && n >= N) {
+        SP_TOUCH(EMU_GLOBAL_LOAD, sizeof(T) * N);
+        sp_pack<T, N> pack = *reinterpret_cast<const sp_pack<T, N> *>(from);
+#pragma unroll
+        for (int i = 0; i < N; i++) x[i] = sp_widen(pack.at[i]);
+    } else {
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            x[i] = 0;
+            if (i < n) {
+                SP_TOUCH(EMU_GLOBAL_LOAD, sizeof(T));
+                x[i] = sp_widen(from[i]);
+            }
+        }
+    }
+}
+/* to[0..min(n, N)) = x, likewise. */
+template <int N, bool VEC, class T>
+static __device__ __forceinline__ void sp_store(T *to, const float (&x)[N], int n) {
+    if (VEC && n >= N) {
+        SP_TOUCH(EMU_GLOBAL_STORE, sizeof(T) * N);
+        sp_pack<T, N> pack;
+#pragma unroll
+        for (int i = 0; i < N; i++) sp_narrow(x[i], &pack.at[i]);
+        *reinterpret_cast<sp_pack<T, N> *>(to) = pack;
+    } else {
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            if (i < n) {
+                SP_TOUCH(EMU_GLOBAL_STORE, sizeof(T));
+                sp_narrow(x[i], &to[i]);
+            }
+        }
+    }
+}
+/* One value of shared memory, of up to 16 bytes. */
+template <class T> static __device__ __forceinline__ T sp_shared_load(const T *from) {
+    SP_TOUCH(EMU_SHARED_LOAD, sizeof(T));
+    return *from;
+}
+template <class T> static __device__ __forceinline__ void sp_shared_store(T *to, T value) {
+    SP_TOUCH(EMU_SHARED_STORE, sizeof(T));
+    *to = value;
+}
+
+#endif

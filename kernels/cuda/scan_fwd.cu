@@ -1,0 +1,274 @@
+/* The selective scan forward, fused as kernels.h has it, parallel over channels and time.
+ *
+ * A block takes one sequence and 32 channels, and walks over the sequence in tiles of 16 * K
+ * tokens. A thread owns K tokens x 4 channels of a tile; a warp is 8 threads over channels (one
+ * access of a warp is 4 rows of 128 bytes) x 4 over time; the block's 4 warps follow each other in
+ * time. The recurrence h = a h + b composes as (a2 a1, a2 b1 + b2), so a thread reduces its K
+ * tokens to one pair, 2 steps of shuffles make the warp's inclusive scan, and a second run over the
+ * K tokens gives the outputs (Blelloch, "Prefix Sums and Their Applications", 1990).
+ *
+ * From warp to warp the state itself is handed on, through shared memory, in a wavefront: at step
+ * s, warp w works on the states' group s - w (4 states each). So a warp starts from the true state
+ * at its first token, no pair has to cross warps, one barrier per group is enough, and each slot of
+ * shared memory, 32 channels x d_state floats in all, is touched by one warp per step. */
+#include "launch.h"
+#include "port.h"
+
+namespace {
+
+constexpr int CH = 4;         /* channels of a thread */
+constexpr int LANES_CH = 8;   /* threads of a warp over channels */
+constexpr int LANES_TIME = 4; /* and over time */
+constexpr int WARPS = 4;      /* warps of a block, over time */
+constexpr int GROUP = 4;      /* states that are worked on together */
+constexpr int BLOCK_CH = CH * LANES_CH;
+constexpr unsigned ALL = 0xffffffffu;
+
+template <class T> __device__ __forceinline__ const T *as(const float *p) {
+    return reinterpret_cast<const T *>(p);
+}
+
+/* What a thread keeps of its part of a tile, per token and channel. */
+template <int K> struct part { float delta[K][CH], dx[K][CH] /* delta * x */, y[K][CH]; };
+
+/* A thread's place: its first channel and how many of its channels exist. */
+struct place {
+    int warp, lane_ch, lane_time, n_ch;
+    int64_t c0;
+};
+
+__device__ __forceinline__ place my_place(int64_t d_inner) {
+    place p;
+    int lane = (int)threadIdx.x % 32;
+    p.warp = (int)threadIdx.x / 32;
+    p.lane_ch = lane % LANES_CH;
+    p.lane_time = lane / LANES_CH;
+    p.c0 = (int64_t)blockIdx.y * BLOCK_CH + p.lane_ch * CH;
+    int64_t left = d_inner - p.c0;
+    p.n_ch = left >= CH ? CH : left > 0 ? (int)left : 0;
+    return p;
+}
+
+/* Reads K tokens from t0 on; what is past the end leaves a state as it is: delta = 0. */
+template <class T, int K, bool VEC>
+__device__ __forceinline__ void begin_tile(const sp_scan &a, const place &p, int64_t t0,
+                                           int64_t end, part<K> *my) {
+    float bias[CH] = {}, D[CH] = {};
+    if (a.dt_bias) sp_load<CH, VEC>(bias, a.dt_bias + p.c0, p.n_ch);
+    if (a.D) sp_load<CH, VEC>(D, a.D + p.c0, p.n_ch);
+#pragma unroll
+    for (int k = 0; k < K; k++) {
+        float x[CH], dt[CH];
+        int n = t0 + k < end ? p.n_ch : 0;
+        sp_load<CH, VEC>(x, as<T>(a.x) + (t0 + k) * a.ldx + p.c0, n);
+        sp_load<CH, VEC>(dt, as<T>(a.dt) + (t0 + k) * a.lddt + p.c0, n);
+#pragma unroll
+        for (int v = 0; v < CH; v++) {
+            float delta = v < n ? sp_softplus(dt[v] + bias[v]) : 0;
+            my->delta[k][v] = delta;
+            my->dx[k][v] = delta * x[v];
+            my->y[k][v] = D[v] * x[v];
+        }
+    }
+}
+
+template <class T, int K, bool VEC>
+__device__ __forceinline__ void end_tile(const sp_scan &a, const place &p, int64_t t0, int64_t end,
+                                         part<K> *my) {
+#pragma unroll
+    for (int k = 0; k < K; k++) {
+        int n = t0 + k < end ? p.n_ch : 0;
+        if (a.z) {
+            float z[CH];
+            sp_load<CH, VEC>(z, as<T>(a.z) + (t0 + k) * a.ldz + p.c0, n);
+#pragma unroll
+            for (int v = 0; v < CH; v++) my->y[k][v] *= z[v] * sp_sigmoid(z[v]);
+        }
+        T *y = reinterpret_cast<T *>(a.y);
+        sp_store<CH, VEC>(y + (t0 + k) * a.ldy + p.c0, my->y[k], n);
+    }
+}
+
+/* One state of one channel over the warp's tokens: h is the state before them (in the lanes of the
+ * first tokens; ignored elsewhere); returned in the lanes of the last: the state after them. */
+template <int K>
+__device__ __forceinline__ float scan_state(part<K> *my, int v, float A, const float (&B)[K],
+                                            const float (&C)[K], float h, int lane_time) {
+    float decay[K], add[K], P = 1, H = lane_time == 0 ? h : 0;
+#pragma unroll
+    for (int k = 0; k < K; k++) {
+        decay[k] = sp_exp2(my->delta[k][v] * A);
+        add[k] = my->dx[k][v] * B[k];
+        H = fmaf(decay[k], H, add[k]);
+        P *= decay[k];
+    }
+    float h_up = __shfl_up_sync(ALL, H, LANES_CH), p_up = __shfl_up_sync(ALL, P, LANES_CH);
+    if (lane_time >= 1) {
+        H = fmaf(P, h_up, H);
+        P *= p_up;
+    }
+    h_up = __shfl_up_sync(ALL, H, 2 * LANES_CH);
+    if (lane_time >= 2) H = fmaf(P, h_up, H);
+    h_up = __shfl_up_sync(ALL, H, LANES_CH);
+    if (lane_time >= 1) h = h_up;
+#pragma unroll
+    for (int k = 0; k < K; k++) {
+        h = fmaf(decay[k], h, add[k]);
+        my->y[k][v] = fmaf(C[k], h, my->y[k][v]);
+    }
+    return H;
+}
+
+/* The states [n0, n0 + n) over the warp's tokens; slot: where the block's states of this group are,
+ * [channel of a thread][thread over channels], 4 states each. chunk: where the state before the
+ * tile is saved, or NULL. */
+template <class T, int K, bool VEC>
+__device__ __forceinline__ void scan_group(const sp_scan &a, const place &p, int64_t t0,
+                                           int64_t end, int64_t n0, float4 *slot, float *chunk,
+                                           part<K> *my) {
+    float B[GROUP][K], C[GROUP][K];
+    int n = a.d_state - n0 < GROUP ? (int)(a.d_state - n0) : GROUP;
+#pragma unroll
+    for (int k = 0; k < K; k++) {
+        /* Past the end the last token's are read: they change nothing there. */
+        int64_t t = t0 + k < end ? t0 + k : end - 1;
+        float row[GROUP];
+        sp_load<GROUP, VEC>(row, as<T>(a.B) + t * a.ldb + n0, n);
+#pragma unroll
+        for (int j = 0; j < GROUP; j++) B[j][k] = row[j];
+        sp_load<GROUP, VEC>(row, as<T>(a.C) + t * a.ldc + n0, n);
+#pragma unroll
+        for (int j = 0; j < GROUP; j++) C[j][k] = row[j];
+    }
+#pragma unroll
+    for (int v = 0; v < CH; v++) {
+        float A[GROUP];
+        int64_t at = (p.c0 + v) * a.d_state + n0;
+        int n_here = v < p.n_ch ? n : 0;
+        sp_load<GROUP, VEC>(A, a.A + at, n_here);
+        float h[GROUP] = {};
+        float4 *mine = &slot[v * LANES_CH + p.lane_ch];
+        if (p.lane_time == 0) {
+            float4 from = sp_shared_load(mine);
+            h[0] = from.x;
+            h[1] = from.y;
+            h[2] = from.z;
+            h[3] = from.w;
+            if (chunk) sp_store<GROUP, VEC>(chunk + at, h, n_here);
+        }
+#pragma unroll
+        for (int j = 0; j < GROUP; j++)
+            h[j] = scan_state<K>(my, v, A[j] * SP_LOG2E, B[j], C[j], h[j], p.lane_time);
+        __syncwarp(); /* the shuffles have carried what was read, but order no memory */
+        if (p.lane_time == LANES_TIME - 1) sp_shared_store(mine, float4{h[0], h[1], h[2], h[3]});
+    }
+}
+
+/* All states of the block between global memory (NULL: zeros, nothing) and shared memory. */
+template <bool VEC>
+__device__ void load_states(const sp_scan &a, const float *from, float4 *carry, int n_group) {
+    for (int i = (int)threadIdx.x; i < n_group * BLOCK_CH; i += 32 * WARPS) {
+        int64_t c =
+            (int64_t)blockIdx.y * BLOCK_CH + i % BLOCK_CH % LANES_CH * CH + i % BLOCK_CH / LANES_CH;
+        int64_t n0 = i / BLOCK_CH * GROUP;
+        float h[GROUP] = {};
+        int n = a.d_state - n0 < GROUP ? (int)(a.d_state - n0) : GROUP;
+        if (from && c < a.d_inner) sp_load<GROUP, VEC>(h, from + c * a.d_state + n0, n);
+        sp_shared_store(&carry[i], float4{h[0], h[1], h[2], h[3]});
+    }
+}
+template <bool VEC>
+__device__ void store_states(const sp_scan &a, float *to, const float4 *carry, int n_group) {
+    for (int i = (int)threadIdx.x; i < n_group * BLOCK_CH; i += 32 * WARPS) {
+        int64_t c =
+            (int64_t)blockIdx.y * BLOCK_CH + i % BLOCK_CH % LANES_CH * CH + i % BLOCK_CH / LANES_CH;
+        int64_t n0 = i / BLOCK_CH * GROUP;
+        int n = a.d_state - n0 < GROUP ? (int)(a.d_state - n0) : GROUP;
+        float4 from = sp_shared_load(&carry[i]);
+        float h[GROUP] = {from.x, from.y, from.z, from.w};
+        if (c < a.d_inner) sp_store<GROUP, VEC>(to + c * a.d_state + n0, h, n);
+    }
+}
+
+template <class T, int K, bool VEC>
+__global__ void __launch_bounds__(32 * WARPS) scan_fwd(const sp_scan a) {
+    constexpr int WARP_TOK = K * LANES_TIME, TILE = WARP_TOK * WARPS;
+    static_assert(SP_SCAN_CHUNK % TILE == 0, "a chunk starts where a tile does");
+    SP_SHARED(float4, carry);
+    const int64_t seq = blockIdx.x, start = a.cu_seqlens[seq], end = a.cu_seqlens[seq + 1];
+    const place p = my_place(a.d_inner);
+    const int n_group = (int)((a.d_state + GROUP - 1) / GROUP);
+    load_states<VEC>(a, a.state_in ? a.state_in[seq] : nullptr, carry, n_group);
+    __syncthreads();
+    /* A tile takes `period` steps of a warp; a group must have left the last warp before the first
+     * one comes to it again. */
+    const int period = n_group > WARPS ? n_group : WARPS;
+    const int64_t n_tile = (end - start + TILE - 1) / TILE;
+    const int64_t n_step = n_tile > 0 ? n_tile * period + WARPS - 1 : 0;
+    int64_t tile = 0, t0 = start + p.warp * WARP_TOK + p.lane_time * K;
+    int group = -p.warp;
+    part<K> my;
+    for (int64_t step = 0; step < n_step; step++) {
+        if (group >= 0 && group < n_group && tile < n_tile) {
+            if (group == 0) begin_tile<T, K, VEC>(a, p, t0, end, &my);
+            float *chunk = nullptr;
+            if (a.chunk_state && p.warp == 0 && tile * TILE % SP_SCAN_CHUNK == 0)
+                chunk = a.chunk_state +
+                        (a.cu_chunks[seq] + tile * TILE / SP_SCAN_CHUNK) * a.d_inner * a.d_state;
+            scan_group<T, K, VEC>(a, p, t0, end, (int64_t)group * GROUP, carry + group * BLOCK_CH,
+                                  chunk, &my);
+            if (group == n_group - 1) end_tile<T, K, VEC>(a, p, t0, end, &my);
+        }
+        if (++group == period) {
+            group = 0;
+            tile++;
+            t0 += TILE;
+        }
+        __syncthreads();
+    }
+    if (a.state_out && a.state_out[seq]) store_states<VEC>(a, a.state_out[seq], carry, n_group);
+}
+
+/* Whether every access can be of a whole pack. States come from the caller's arrays of pointers,
+ * which are on the device: the contract of sp_scan_fwd_cuda has them aligned like the rest. */
+template <class T> bool aligned(const sp_scan &a) {
+    const uintptr_t wide = sizeof(T) * CH - 1, states = sizeof(float) * GROUP - 1;
+    uintptr_t low = (uintptr_t)a.x | (uintptr_t)a.dt | (uintptr_t)a.z | (uintptr_t)a.y |
+                    (uintptr_t)a.B | (uintptr_t)a.C;
+    uintptr_t low32 =
+        (uintptr_t)a.A | (uintptr_t)a.D | (uintptr_t)a.dt_bias | (uintptr_t)a.chunk_state;
+    int64_t rows = a.ldx | a.lddt | a.ldz | a.ldy | a.ldb | a.ldc | a.d_state | a.d_inner;
+    return (low & wide) == 0 && (low32 & states) == 0 && rows % 4 == 0;
+}
+
+template <class T, int K, bool VEC> int launch_as(const sp_scan &a, cudaStream_t stream) {
+    const int n_group = (int)((a.d_state + GROUP - 1) / GROUP);
+    const int shared = n_group * BLOCK_CH * (int)sizeof(float4);
+    auto kernel = scan_fwd<T, K, VEC>;
+    if (shared > 48 << 10) {
+        int error = SP_ALLOW_SHARED(kernel, shared);
+        if (error) return error;
+    }
+    dim3 grid((unsigned)a.n_seq, (unsigned)((a.d_inner + BLOCK_CH - 1) / BLOCK_CH));
+    SP_LAUNCH(kernel, grid, dim3(32 * WARPS), (size_t)shared, stream, a);
+    return SP_LAST_ERROR();
+}
+
+template <class T> int launch(const sp_scan &a, int64_t len_max, cudaStream_t stream) {
+    const int tile = 4 * WARPS;
+    if (!aligned<T>(a)) return launch_as<T, 4, false>(a, stream);
+    if (len_max <= tile) return launch_as<T, 1, true>(a, stream);
+    if (len_max <= 2 * tile) return launch_as<T, 2, true>(a, stream);
+    return launch_as<T, 4, true>(a, stream);
+}
+
+} // namespace
+
+int sp_scan_fwd_cuda(const struct sp_scan *a, enum sp_cuda_type type, int64_t len_max,
+                     sp_cuda_stream stream) {
+    cudaStream_t on = static_cast<cudaStream_t>(stream);
+    if (a->n_seq == 0) return 0;
+    if (type == SP_CUDA_BF16) return launch<sp_bf16>(*a, len_max, on);
+    if (type == SP_CUDA_F16) return launch<sp_half>(*a, len_max, on);
+    return launch<float>(*a, len_max, on);
+}

@@ -1,0 +1,218 @@
+/* The CUDA selective scan forward under the emulator: against the plain C path and a
+ * double-precision oracle, in every type, and the invariants that states rest on. */
+#include "../check/kernel_scan.h"
+#include "check_cuda.h"
+
+static const int64_t lengths[] = {0, 1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 130};
+static const int64_t inners[] = {1, 4, 7, 16, 31, 32, 36, 70};
+static const int64_t state_sizes[] = {1, 4, 5, 8, 16, 17, 24};
+#define PICK(list) (list[check_random() % (sizeof(list) / sizeof(list[0]))])
+
+struct outcome {
+    float *y, *state, *chunk;
+    bool ok;
+};
+
+/* The case on the emulated device; its inputs are rounded to `type` first. */
+static struct outcome run(struct scan_case *s, enum sp_cuda_type type, bool in_place) {
+    struct sp_scan a = scan_args(s);
+    int64_t wide = s->n_tok * a.ldy, n_len = 0;
+    a.x = cuda_typed(a.x, wide, type);
+    a.dt = cuda_typed(a.dt, wide, type);
+    a.z = cuda_typed(a.z, wide, type);
+    a.B = cuda_typed(a.B, s->n_tok * a.ldb, type);
+    a.C = cuda_typed(a.C, s->n_tok * a.ldc, type);
+    struct outcome o = {.state = cuda_output(a.n_seq * s->n_state, SP_CUDA_F32),
+                        .chunk = cuda_output(s->n_chunk * s->n_state, SP_CUDA_F32)};
+    float *state_out[SCAN_SEQ_MAX];
+    for (int64_t i = 0; i < a.n_seq; i++) {
+        state_out[i] = o.state + i * s->n_state;
+        if (in_place && a.state_in) {
+            memcpy(state_out[i], a.state_in[i], (size_t)s->n_state * sizeof(float));
+        }
+        int64_t len = a.cu_seqlens[i + 1] - a.cu_seqlens[i];
+        n_len = len > n_len ? len : n_len;
+    }
+    a.state_out = state_out;
+    if (in_place && a.state_in) a.state_in = (const float *const *)state_out;
+    a.y = cuda_output(wide, type);
+    if (in_place) a.y = (float *)(uintptr_t)(n_len % 2 || !a.z ? a.x : a.z);
+    a.chunk_state = o.chunk;
+    cuda_next_schedule();
+    o.ok = cuda_launched(sp_scan_fwd_cuda(&a, type, n_len, NULL));
+    o.y = cuda_to_floats(a.y, wide, type);
+    if (!in_place) o.ok = o.ok && cuda_padding_kept(o.y, s->n_tok, a.d_inner, a.ldy);
+    return o;
+}
+
+/* Rows of length ld against dense rows in double precision. */
+static void compare_rows(struct kernel_error *e, const float *y, int64_t ld, const double *want,
+                         int64_t n_row, int64_t n_col) {
+    for (int64_t i = 0; i < n_row * n_col; i++) {
+        double d = (double)y[i / n_col * ld + i % n_col] - want[i];
+        e->diff += isnan(d) ? INFINITY : d * d;
+        e->norm += want[i] * want[i];
+    }
+}
+static void compare_oracle(struct kernel_error e[2], const struct scan_case *s,
+                           const struct outcome *o) {
+    double *h = kernel_alloc(s->n_state, sizeof *h);
+    for (int64_t seq = 0; seq < s->a.n_seq; seq++) {
+        int64_t start = s->cu_seqlens[seq], len = s->cu_seqlens[seq + 1] - start;
+        double *y = kernel_alloc(len * s->a.d_inner, sizeof *y);
+        for (int64_t i = 0; i < s->n_state; i++)
+            h[i] = s->a.state_in ? (double)s->state_in[seq][i] : 0;
+        scan_oracle(s, seq, y, h);
+        compare_rows(&e[0], o->y + start * s->a.ldy, s->a.ldy, y, len, s->a.d_inner);
+        compare_rows(&e[1], o->state + seq * s->n_state, s->n_state, h, 1, s->n_state);
+    }
+}
+
+static void random_case(struct scan_case *s) {
+    int64_t n_seq = check_random_int(1, 4), len[4];
+    for (int i = 0; i < 4; i++) len[i] = PICK(lengths);
+    int64_t pad = check_random_int(0, 2) * 2; /* 0 and 4 leave rows aligned */
+    scan_make(s, n_seq, len, PICK(inners), PICK(state_sizes),
+              (int)(check_random() % SCAN_N_OPTIONS), pad);
+}
+
+static void check_random_shapes(enum sp_cuda_type type, int n_case) {
+    struct kernel_error oracle[2] = {0}, chunk = {0}, plain = {0};
+    bool launched = true;
+    for (int i = 0; i < n_case; i++) {
+        struct scan_case s;
+        random_case(&s);
+        struct outcome o = run(&s, type, false);
+        struct scan_result r = scan_forward(&kernel_state.path[0], &s, s.a.d_inner);
+        launched = launched && o.ok;
+        compare_oracle(oracle, &s, &o);
+        kernel_compare(&chunk, o.chunk, r.chunk, s.n_chunk * s.n_state);
+        kernel_compare(&plain, o.state, r.state, s.a.n_seq * s.n_state);
+        kernel_end_case();
+    }
+    const char *name = cuda_type_name[type];
+    check_ok(launched, "scan_fwd_cuda %s: %d cases run, nothing stored past a row", name, n_case);
+    check_ok(kernel_error(&oracle[0]) < cuda_tolerance[type],
+             "scan_fwd_cuda %s: y %.2g from double precision", name, kernel_error(&oracle[0]));
+    check_ok(kernel_error(&oracle[1]) < 1e-6,
+             "scan_fwd_cuda %s: final states %.2g from double precision", name,
+             kernel_error(&oracle[1]));
+    check_ok(kernel_error(&plain) < 1e-6, "scan_fwd_cuda %s: final states %.2g from plain C", name,
+             kernel_error(&plain));
+    check_ok(kernel_error(&chunk) < 1e-6, "scan_fwd_cuda %s: chunk states %.2g from plain C", name,
+             kernel_error(&chunk));
+}
+
+/* The same bits whatever the schedule, and where y is x or z and the state one buffer. */
+static void check_schedules(void) {
+    bool same = true, place = true;
+    for (int i = 0; i < cuda_cases(6); i++) {
+        struct scan_case s;
+        random_case(&s);
+        struct outcome first = run(&s, SP_CUDA_F32, false);
+        for (int j = 0; j < 2; j++) {
+            struct outcome o = run(&s, SP_CUDA_F32, false);
+            same = same && o.ok && kernel_same_bits(o.state, first.state, s.a.n_seq * s.n_state);
+            for (int64_t t = 0; t < s.n_tok; t++)
+                same =
+                    same && kernel_same_bits(o.y + t * s.a.ldy, first.y + t * s.a.ldy, s.a.d_inner);
+        }
+        struct outcome o = run(&s, SP_CUDA_F32, true);
+        place = place && o.ok && kernel_same_bits(o.state, first.state, s.a.n_seq * s.n_state);
+        for (int64_t t = 0; t < s.n_tok; t++)
+            place =
+                place && kernel_same_bits(o.y + t * s.a.ldy, first.y + t * s.a.ldy, s.a.d_inner);
+        kernel_end_case();
+    }
+    check_ok(same, "scan_fwd_cuda: the same bits in every schedule");
+    check_ok(place, "scan_fwd_cuda: y in x's or z's place, states in place");
+}
+
+/* A document in two parts through its state is the document in one, up to rounding; and what is
+ * packed beside it changes no bit of it. */
+static void check_states(void) {
+    struct kernel_error e = {0};
+    bool alone = true, ok = true;
+    for (int i = 0; i < cuda_cases(6); i++) {
+        struct scan_case s;
+        int64_t len[3] = {PICK(lengths), 97, PICK(lengths)}, cut = check_random_int(1, 96);
+        scan_make(&s, 3, len, PICK(inners), PICK(state_sizes), i % 8, 0);
+        struct outcome whole = run(&s, SP_CUDA_F32, false);
+        struct sp_scan a = scan_args(&s);
+        int64_t ends[2] = {s.cu_seqlens[1], s.cu_seqlens[2]};
+        float *y = cuda_output(s.n_tok * a.ldy, SP_CUDA_F32), *state = kernel_floats(s.n_state);
+        const float *from = a.state_in ? a.state_in[1] : NULL;
+        for (int part = 0; part < 3; part++) { /* alone; then its two parts */
+            int64_t part_ends[2] = {part == 2 ? ends[0] + cut : ends[0],
+                                    part == 1 ? ends[0] + cut : ends[1]};
+            a.n_seq = 1;
+            a.cu_seqlens = part_ends;
+            const float *before = part == 2 ? state : from;
+            a.state_in = &before;
+            a.state_out = &state;
+            a.y = y;
+            cuda_next_schedule();
+            ok = cuda_launched(sp_scan_fwd_cuda(&a, SP_CUDA_F32, 97, NULL)) && ok;
+            if (part == 0)
+                alone =
+                    kernel_same_bits(state, whole.state + s.n_state, s.n_state) && alone &&
+                    kernel_same_bits(y + ends[0] * a.ldy, whole.y + ends[0] * a.ldy, 97 * a.ldy);
+        }
+        kernel_compare(&e, state, whole.state + s.n_state, s.n_state);
+        kernel_compare(&e, y + ends[0] * a.ldy, whole.y + ends[0] * a.ldy, 97 * a.ldy);
+        kernel_end_case();
+    }
+    check_ok(ok && kernel_error(&e) < 1e-6, "scan_fwd_cuda: in two parts %.2g from in one",
+             kernel_error(&e));
+    check_ok(alone, "scan_fwd_cuda: packing changes no bit");
+}
+
+/* The largest state asks for more shared memory than a kernel gets unasked on most devices; A and
+ * chunk states and all options absent. */
+static void check_large_state(void) {
+    struct kernel_error e[2] = {0};
+    struct scan_case s;
+    int64_t len = 20;
+    scan_make(&s, 1, &len, 34, SP_SCAN_STATE_MAX, 0, 2);
+    struct outcome o = run(&s, SP_CUDA_F32, false);
+    compare_oracle(e, &s, &o);
+    kernel_end_case();
+    check_ok(o.ok && kernel_error(&e[0]) < 1e-6 && kernel_error(&e[1]) < 1e-6,
+             "scan_fwd_cuda: d_state %d: %.2g from double precision", SP_SCAN_STATE_MAX,
+             kernel_error(&e[0]));
+}
+
+static void bench(int64_t len) {
+    struct scan_case s;
+    scan_make(&s, 1, &len, 64, 16, 0, 0);
+    emu_counts_reset();
+    struct outcome o = run(&s, SP_CUDA_F32, false);
+    struct emu_counts c = emu_counted();
+    double n = (double)(len * s.n_state);
+    printf(
+        "# scan_fwd K=%d %s: loads %.3f stores %.3f shuffles %.3f barriers %.4f exp %.3f atomics "
+        "%.3f per element and state; %.2f bytes per element, %.2f at least; shared %d bytes\n",
+        len <= 16   ? 4
+        : len <= 32 ? 8
+                    : 16,
+        o.ok ? "ok" : "FAULT", (double)(c.global_load + c.shared_load) / n,
+        (double)(c.global_store + c.shared_store) / n, (double)c.shuffle / n, (double)c.barrier / n,
+        (double)c.exponential / n, (double)c.atomic / n,
+        (double)c.global_bytes / (double)(len * 64), 16 + 8. * 16 / 64, (int)c.shared_limit);
+    kernel_end_case();
+}
+
+int main(int argc, char **argv) {
+    kernel_start(argc, argv);
+    for (int type = 0; type < CUDA_N_TYPE; type++)
+        check_random_shapes((enum sp_cuda_type)type, cuda_cases(type == 0 ? 24 : 9));
+    check_schedules();
+    check_states();
+    check_large_state();
+    if (check_state.bench) {
+        bench(16);
+        bench(32);
+        bench(1024);
+    }
+    return check_end();
+}
