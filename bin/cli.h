@@ -33,6 +33,16 @@
     { SP_OPT_FLAG, 'f', "force", NULL, "write to a terminal all the same", &(value), 0, 0 }
 #define CLI_OPTION_VERBOSE(value)                                                                  \
     { SP_OPT_COUNT, 'v', "verbose", NULL, "say on stderr what runs", &(value), 0, 0 }
+#define CLI_OPTION_HEADER(value)                                                                   \
+    {                                                                                              \
+        SP_OPT_FLAG, 'H', "header", NULL, "begin with a line of column names (tsv, csv)",          \
+            &(value), 0, 0                                                                         \
+    }
+#define CLI_OPTION_MIN_P(value)                                                                    \
+    {                                                                                              \
+        SP_OPT_DOUBLE, 0, "min-p", "P", "leave out fields with a probability below P (0)",         \
+            &(value), 0, 1                                                                         \
+    }
 #define CLI_OPTION_REST                                                                            \
     { SP_OPT_REST, 0, NULL, NULL, NULL, NULL, 0, 0 }
 #define CLI_OPTION_END                                                                             \

@@ -21,19 +21,16 @@ static struct {
 static const struct sp_option options[] = {
     {SP_OPT_CHOICE, 'o', "output", "jsonl|tsv|csv|table|html|ansi",
      "output format (jsonl; at a terminal: table)", &opt.format, 0, 0},
-    {SP_OPT_FLAG, 'H', "header", NULL, "begin with a line of column names (tsv, csv)", &opt.header,
-     0, 0},
-    {SP_OPT_DOUBLE, 0, "min-p", "P", "leave out fields with a probability below P (0)", &opt.min_p,
-     0, 1},
+    CLI_OPTION_HEADER(opt.header),
+    CLI_OPTION_MIN_P(opt.min_p),
     {SP_OPT_STRING, 'm', "model", "DIR", "model directory ($STATEPIPE_MODEL, else the shipped one)",
      &opt.model, 0, 0},
     {SP_OPT_STRING, 0, "head", "NAME", "head of the model (its default)", &opt.head, 0, 0},
-    {SP_OPT_CHOICE, 0, "dtype", "f32|bf16", "precision of the layers' products (f32)", &opt.dtype,
-     0, 0},
-    {SP_OPT_INT, 'j', "jobs", "N", "threads (all CPUs)", &opt.jobs, 1, 1024},
+    CLI_OPTION_DTYPE(opt.dtype),
+    CLI_OPTION_JOBS(opt.jobs),
     {SP_OPT_COUNT, 'v', "verbose", NULL, "say what runs: model, layers, kernels, threads",
      &opt.verbose, 0, 0},
-    {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
+    CLI_OPTION_END};
 
 static const struct sp_program program = {
     .name = "cv",

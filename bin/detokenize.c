@@ -17,7 +17,7 @@ static const struct sp_option options[] = {
     {SP_OPT_FLAG, 's', "skip-special", NULL, "leave out special tokens", &opt.no_special, 0, 0},
     {SP_OPT_FLAG, '0', "null", NULL, "end each document with a NUL", &opt.null, 0, 0},
     {SP_OPT_COUNT, 'v', "verbose", NULL, "say on stderr what was done", &opt.verbose, 0, 0},
-    {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
+    CLI_OPTION_END};
 
 static const struct sp_program program = {
     .name = "detokenize",

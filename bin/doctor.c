@@ -12,7 +12,7 @@ static struct { const char *model; } opt;
 static const struct sp_option options[] = {
     {SP_OPT_STRING, 'm', "model", "DIR", "model directory ($STATEPIPE_MODEL, else the shipped one)",
      &opt.model, 0, 0},
-    {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
+    CLI_OPTION_END};
 
 static const struct sp_program program = {
     .name = "doctor",

@@ -14,17 +14,15 @@ static struct {
 static const struct sp_option options[] = {
     {SP_OPT_CHOICE, 'o', "output", "jsonl|tsv|csv|table|html|ansi|msgpack",
      "output format (jsonl; at a terminal: table)", &opt.format, 0, 0},
-    {SP_OPT_FLAG, 'H', "header", NULL, "begin with a line of column names (tsv, csv)", &opt.header,
-     0, 0},
-    {SP_OPT_DOUBLE, 0, "min-p", "P", "leave out fields with a probability below P (0)", &opt.min_p,
-     0, 1},
+    CLI_OPTION_HEADER(opt.header),
+    CLI_OPTION_MIN_P(opt.min_p),
     {SP_OPT_DOUBLE, 0, "recall", "NATS", "favour fields over none by so much a token (0.75)",
      &opt.recall, -100, 100},
     {SP_OPT_INT, 0, "max-doc", "BYTES", "longest text of a document (67108864)", &opt.max_doc, 1,
      1e15},
     {SP_OPT_FLAG, 'f', "force", NULL, "write msgpack to a terminal all the same", &opt.force, 0, 0},
     {SP_OPT_COUNT, 'v', "verbose", NULL, "say on stderr how much was read", &opt.verbose, 0, 0},
-    {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
+    CLI_OPTION_END};
 
 static const struct sp_program program = {
     .name = "extract",

@@ -23,7 +23,7 @@ static const struct sp_option options[] = {
      0},
     {SP_OPT_FLAG, 'f', "force", NULL, "with --tee, write to a terminal all the same", &opt.force, 0,
      0},
-    {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
+    CLI_OPTION_END};
 
 static const struct sp_program program = {
     .name = "inspect",

@@ -20,7 +20,7 @@ static const struct sp_option options[] = {
     {SP_OPT_STRING, 0, "corpus", "DIR", "rules and lists (default: the shipped ones)", &opt_corpus,
      0, 0},
     {SP_OPT_FLAG, 0, "text", NULL, "the text alone, a form feed behind each", &opt_text, 0, 0},
-    {SP_OPT_END, 0, NULL, NULL, NULL, NULL, 0, 0}};
+    CLI_OPTION_END};
 
 static const struct sp_program program = {
     .name = "mkresume",
