@@ -1,7 +1,7 @@
 /* state: what is done with states: looking at them, cutting, joining, converting, mixing. */
 #include "state.h"
 #include "../lib/io.h"
-#include "../lib/net_layers.h"
+#include "../lib/state_files.h"
 #include "../lib/state_plot.h"
 #include "../lib/state_safetensors.h"
 #include "../lib/state_show.h"
@@ -123,39 +123,34 @@ static enum sp_code run_merge(int n, char **path, struct sp_error *err) {
     return code;
 }
 
-static enum sp_code split_part(const struct sp_state *s, uint32_t first, uint32_t last, size_t i,
-                               size_t n, const char *input, struct sp_error *err) {
-    char id[32], name[4096];
-    bool varies;
-    struct sp_state *part = NULL;
-    snprintf(id, sizeof id, first == last ? "%u" : "%u-%u", first, last);
-    enum sp_code code =
-        sp_layers_file_name(name, sizeof name, opt.output, id, strlen(id), i, &varies, err);
-    if (!code && n > 1 && !varies && strcmp(opt.output, "-") != 0)
-        code = sp_error_set(err, SP_E_USAGE,
-                            "-o %.200s: %zu parts would overwrite one another; use %%i (the "
-                            "layers) or %%n (a number) in the name",
-                            opt.output, n);
-    if (!code) code = sp_io_check_output(name, input, err);
-    if (!code) code = sp_state_slice(&part, s, first, last, err);
-    if (!code) code = sp_state_put(part, name, err);
-    sp_state_free(part);
-    return code;
-}
-
 static enum sp_code run_split(int n, char **path, struct sp_error *err) {
     struct sp_state *s;
     (void)n;
     enum sp_code code = check_output(NULL, err);
     if (!code) code = sp_state_read(&s, path[0], err);
     if (code) return code;
+    const struct sp_state_names names = {.pattern = opt.output, .input = path[0]};
     size_t parts = opt.layers.n ? opt.layers.n : s->layer_last - s->layer_first + 1;
+    bool many = parts > 1 && strcmp(opt.output, "-") != 0; /* there they follow one another */
     for (size_t i = 0; i < parts && !code; i++) {
         int64_t first = s->layer_first + (int64_t)i, last = first;
         if (opt.layers.n) code = sp_option_range(opt.layers.item[i], "-l", &first, &last, err);
-        if (!code) code = split_part(s, (uint32_t)first, (uint32_t)last, i, parts, path[0], err);
+        if (!code) code = sp_state_put_layers(s, first, last, &names, i, many, err);
     }
     sp_state_free(s);
+    return code;
+}
+
+static enum sp_code run_cut(int n, char **path, struct sp_error *err) {
+    const struct sp_state_names names = {.pattern = opt.names};
+    struct sp_state_cut_result cut = {0};
+    enum sp_code code = cli_refuse_keyboard(n, err);
+    for (int i = 0; i < (n ? n : 1) && !code; i++)
+        code = sp_state_cut_files(n ? path[i] : "-", &names, &cut, err);
+    exit_status = cut.upstream_exit ? cut.upstream_exit : cut.n_error > 0;
+    if (!code && !exit_status && cut.n_state == 0)
+        code = sp_error_set(err, SP_E_DATA,
+                            "no document brings a state: mamba-layer --emit-state adds them");
     return code;
 }
 
@@ -263,12 +258,12 @@ static const struct {
     int n_min, n_max; /* operands; n_max 0: any number */
     enum sp_code (*run)(int n, char **operand, struct sp_error *err);
 } commands[] = {
-    {&info_program, 1, 0, run_info},       {&diff_program, 2, 2, run_diff},
-    {&verify_program, 1, 0, run_verify},   {&near_program, 2, 0, run_near},
-    {&merge_program, 1, 0, run_merge},     {&split_program, 1, 1, run_split},
-    {&convert_program, 1, 1, run_convert}, {&export_program, 1, 1, run_export},
-    {&import_program, 1, 1, run_import},   {&mix_program, 1, 0, run_mix},
-    {&plot_program, 1, 1, run_plot},
+    {&info_program, 1, 0, run_info},     {&diff_program, 2, 2, run_diff},
+    {&verify_program, 1, 0, run_verify}, {&near_program, 2, 0, run_near},
+    {&merge_program, 1, 0, run_merge},   {&split_program, 1, 1, run_split},
+    {&cut_program, 0, 0, run_cut},       {&convert_program, 1, 1, run_convert},
+    {&export_program, 1, 1, run_export}, {&import_program, 1, 1, run_import},
+    {&mix_program, 1, 0, run_mix},       {&plot_program, 1, 1, run_plot},
 };
 
 /* argv[0] is the command's own name. */

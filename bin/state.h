@@ -6,12 +6,12 @@
 #include "cli.h"
 
 static struct {
-    const char *model, *output, *dtype, *format, *metric, *rows;
+    const char *model, *output, *dtype, *format, *metric, *rows, *names;
     struct sp_option_list layers;
     bool jsonl, full, edited, force;
     double within;
     int64_t n;
-} opt = {.output = "-", .metric = "cosine", .rows = "tsv"};
+} opt = {.output = "-", .metric = "cosine", .rows = "tsv", .names = "%i.state"};
 
 #define OPTION_JSONL                                                                               \
     { SP_OPT_FLAG, 'j', "jsonl", NULL, "one JSON object a line", &opt.jsonl, 0, 0 }
@@ -78,6 +78,17 @@ static const struct sp_program split_program = {
     .example = "state split -l 0-11 -l 12-23 -o cv.%i.state cv.state",
     .status_1 = "not used",
     .options = split_options};
+
+static const struct sp_option cut_options[] = {
+    {SP_OPT_STRING, 'o', "output", "NAME", "files: %i the document's id, %n its number (%i.state)",
+     &opt.names, 0, 0},
+    CLI_OPTION_END};
+static const struct sp_program cut_program = {
+    .name = "state cut",
+    .operands = "[STREAM...]",
+    .summary = "Writes the states that a stream's documents bring along into files.",
+    .example = "... | mamba-layer --emit-state | head | tee scores | state cut",
+    .options = cut_options};
 
 static const struct sp_option convert_options[] = {{SP_OPT_CHOICE, 't', "dtype", "f32|bf16|f16",
                                                     "type of the numbers in the file", &opt.dtype,
@@ -168,6 +179,7 @@ static const struct sp_program program = {
               "  near     ranks states by their distance to one\n"
               "  merge    one state of the layers of several\n"
               "  split    states of some of the layers of one\n"
+              "  cut      files of the states in a stream (mamba-layer --emit-state)\n"
               "  convert  numbers in the file as f32, bf16 or f16\n"
               "  export   to safetensors\n"
               "  import   from safetensors\n"

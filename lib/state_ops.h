@@ -7,8 +7,8 @@
 
 /* The layers first..last of s as a state of their own; the last token goes with the model's last
  * layer. SP_E_USAGE when s does not have them. */
-enum sp_code sp_state_slice(struct sp_state **out, const struct sp_state *s, uint32_t first,
-                            uint32_t last, struct sp_error *err);
+enum sp_code sp_state_slice(struct sp_state **out, const struct sp_state *s, int64_t first,
+                            int64_t last, struct sp_error *err);
 
 struct sp_state_part {
     const char *name;

@@ -28,16 +28,17 @@ static enum sp_code alloc_like(struct sp_state **out, const struct sp_state *lik
     return code;
 }
 
-enum sp_code sp_state_slice(struct sp_state **out, const struct sp_state *s, uint32_t first,
-                            uint32_t last, struct sp_error *err) {
+enum sp_code sp_state_slice(struct sp_state **out, const struct sp_state *s, int64_t first,
+                            int64_t last, struct sp_error *err) {
     *out = NULL;
     if (first > last || first < s->layer_first || last > s->layer_last)
-        return sp_error_set(err, SP_E_USAGE, "layers %u-%u: the state has layers %u-%u", first,
-                            last, s->layer_first, s->layer_last);
-    enum sp_code code = alloc_like(out, s, first, last, err);
+        return sp_error_set(err, SP_E_USAGE, "layers %lld-%lld: the state has layers %u-%u",
+                            (long long)first, (long long)last, s->layer_first, s->layer_last);
+    uint32_t from = (uint32_t)first, to = (uint32_t)last;
+    enum sp_code code = alloc_like(out, s, from, to, err);
     if (code) return code;
-    copy_rows(*out, s, first, last);
-    if (s->has_last && last == s->n_layer - 1) copy_last(*out, s);
+    copy_rows(*out, s, from, to);
+    if (s->has_last && to == s->n_layer - 1) copy_last(*out, s);
     return SP_OK;
 }
 

@@ -117,7 +117,7 @@ print(\"fine\")'"
 commands() { pipe "state --help" | sed -n '/^Commands:$/,/^$/s/^  \([a-z]*\) .*/\1/p'; }
 
 @test "every command has a --help that fits a screen, and its options are in the man page" {
-    [ "$(commands | wc -l)" = 11 ]
+    [ "$(commands | wc -l)" = 12 ]
     for c in $(commands); do
         help=$(pipe "state $c --help")
         echo "$c: $help"
@@ -129,8 +129,8 @@ commands() { pipe "state --help" | sed -n '/^Commands:$/,/^$/s/^  \([a-z]*\) .*/
         for o in $(sed -n '/^$/,/^$/s/^  \(-.,\|   \) \(--[a-z]*\).*/\2/p' <<<"$help"); do
             [ "$o" = --help ] || grep -q "^\.It.* -${o#--}\b" "$TREE/man/state.1"
         done
-        run -2 pipe "state $c"
-        [[ $output == "state: state $c takes "*" (see state $c --help)" ]]
+        [ "$c" = cut ] || run -2 pipe "state $c"
+        [ "$c" = cut ] || [[ $output == "state: state $c takes "*" (see state $c --help)" ]]
         run -2 pipe "state $c --no-such-option x"
         [ "$output" = "state: unknown option --no-such-option (see state $c --help)" ]
         [ "$(pipe "state $c --version")" = "$(pipe "state --version")" ]
@@ -196,6 +196,38 @@ commands() { pipe "state --help" | sed -n '/^Commands:$/,/^$/s/^  \([a-z]*\) .*/
     [ -z "$(ls -A | grep tmp)" ]
 }
 
+@test "merge: layers run by two processes, whose states make that of one" {
+    pipe "printf 'Jane Doe\n' | tokenize -m $model | embed -m $model >hidden"
+    pipe "mamba-layer -m $model --dump-state whole.state hidden >/dev/null"
+    pipe "mamba-layer -m $model -l 0-0 --dump-state first.state hidden |
+        mamba-layer -m $model -l 1-$last --dump-state rest.state >/dev/null"
+    run -0 pipe "state merge -o both.state rest.state first.state"
+    cmp both.state whole.state
+    pipe "mamba-layer -m $model --load-state both.state hidden >x; mamba-layer -m $model --load-state whole.state hidden >y"
+    cmp x y
+}
+
+@test "cut: the states that documents bring along, into files" {
+    printf 'Jane Doe\n' >a.txt
+    printf 'John Roe\n' >b.txt
+    pipe "tokenize -m $model a.txt b.txt | embed -m $model >hidden"
+    pipe "mamba-layer -m $model --emit-state --dump-state 'want.%i' hidden >stream"
+    run -0 pipe "state cut stream"
+    cmp a.txt.state want.a.txt
+    cmp b.txt.state want.b.txt
+    run -0 pipe "head -m $model --head lm --score stream | state cut -o 'n%n'"
+    cmp n0 want.a.txt
+    cmp n1 want.b.txt
+    run -2 pipe "state cut -o one stream"
+    [ "$output" = "state: -o one: several states would overwrite one another; use %i or %n (a number) in the name" ]
+    run -65 pipe "mamba-layer -m $model hidden | state cut"
+    [ "$output" = "state: no document brings a state: mamba-layer --emit-state adds them" ]
+    head -c 3000 stream >cut.stream
+    run -65 pipe "state cut cut.stream"
+    [[ $output == "state: "*"cut.stream ends in the middle of"* ]]
+    run -66 pipe "state cut nothere"
+}
+
 @test "split: layers that are not there, names that do not vary" {
     run -2 pipe "state split -l 0-$((last + 1)) -o x.state a.state"
     [ "$output" = "state: layers 0-$((last + 1)): the state has layers 0-$last" ]
@@ -204,7 +236,7 @@ commands() { pipe "state --help" | sed -n '/^Commands:$/,/^$/s/^  \([a-z]*\) .*/
         [[ $output == "state: -l '$bad': write the first and the last layer, counted from 0, as in 0-11" ]] || [ -z "$bad" ]
     done
     run -2 pipe "state split -o x.state a.state"
-    [ "$output" = "state: -o x.state: $((last + 1)) parts would overwrite one another; use %i (the layers) or %n (a number) in the name" ]
+    [ "$output" = "state: -o x.state: several states would overwrite one another; use %i or %n (a number) in the name" ]
     run -2 pipe "state split -o x.%q a.state"
     [ "$output" = "state: the file's name x.%q: %q is not one of %i (the id), %n (the number), %%" ]
     [ ! -e x.state ]
