@@ -1,3 +1,4 @@
+/* AdamW, one element after another: arXiv 1711.05101, algorithm 2. */
 #include "ref.h"
 
 #include <math.h>

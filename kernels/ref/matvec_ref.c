@@ -1,3 +1,4 @@
+/* Products with few rows, summed in double precision. */
 #include "ref.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* RMSNorm and its gradient, row by row: arXiv 1910.07467, equation 4. */
 #include "ref.h"
 
 #include <math.h>

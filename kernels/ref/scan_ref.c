@@ -1,3 +1,5 @@
+/* The selective scan and its gradient, a channel at a time, as the recurrence is written:
+ * arXiv 2312.00752, equation 2 with the discretisation of kernels.h. */
 #include "ref.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* The plain C path: what every other path is checked against, and falls back to. */
 #include "ref.h"
 
 void sp_kernels_ref(struct sp_kernels *k) {

@@ -1,3 +1,4 @@
+/* Element-wise helpers: exp, rounding to bf16, sums of squares. */
 #include "ref.h"
 
 #include <math.h>

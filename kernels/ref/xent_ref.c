@@ -1,3 +1,4 @@
+/* Softmax and cross-entropy of a row, and its gradient. */
 #include "ref.h"
 
 #include <math.h>

@@ -1,81 +1,243 @@
 #!/usr/bin/env python3
 """Score extracted records against a gold set: precision, recall and F1 of fields and whole records.
 
-    score.py GOLD.jsonl PREDICTED.jsonl
+    score.py GOLD.jsonl PREDICTED.jsonl [--by KEY] [--errors N]
 
-Both hold {"id", "education": [{"institution", "degree", "year"}]} per line; a field is null or has
-"text"; gold from `mkresume`, predictions from `extract -o jsonl`. Texts are compared after Unicode
-NFKC, case folding and with punctuation and spaces levelled; years by the numbers in them. Records of
-a document are paired greedily by the number of equal fields. A record is right when all its fields
-are, null fields included. Standard library only.
+Both hold {"id", "education": [{"institution", "degree", "year"}]} per line. A predicted field is
+null, a text or {"text"}; a gold field is null or {"text"}, with other right answers in "alts" and
+for years perhaps "start_year" and "end_year". Gold comes from `mkresume` or from people,
+predictions from `extract -o jsonl`.
+
+exact    Texts are equal after NFKC, case folding and with punctuation and spaces levelled. Of
+         years the end is equal, and the start where the prediction has one.
+relaxed  Half of the words of either text are in both; years share their end or any year.
+
+The records of a document are paired so that as many fields as possible are right: the best
+assignment for up to 9 records against 5, greedily above. A field without a right partner is wrong.
+A record is right when all its fields are, null ones included. --by groups the documents by a key of
+the gold, --errors shows what was wrong. Standard library only.
 """
+import argparse
+import collections
+import itertools
 import json
 import re
-import sys
 import unicodedata
 
 FIELDS = ("institution", "degree", "year")
-OPEN = re.compile(r"present|current|now|today|date|ongoing|since|heute|jetzt|laufend|seit|aujourd|présent|ce jour|"
-                  r"depuis|actual|presente|fecha|desde|atual|momento|oggi|corso|heden|sinds|\bnu\b|obecnie|"
-                  r"teraz|pågående|[-–—]\s*$", re.I)
+FOUR = r"(?:1[6-9]|20)\d\d"
+YEAR = rf"(?<!\d){FOUR}(?!\d)"
+PRESENT = (
+    "present", r"pres\.", "now", "current", "today", "ongoing", "in progress", "heute", "laufend",
+    "aktuell", "heden", "nu", "actualidad", "a la fecha", "(?:to|till|until) date", "aujourd",
+    "à ce jour", "momento", "presente", "oggi", "obecnie", "nåværende", "halen",
+    "по настоящее", r"н\.? ?в", "till now")
+DASHED = re.compile(r"(?<!\d)((?:1[6-9]|20)\d\d)(\s?)[-–—/.](\s?)(\d\d)(?!\d)(?!\s?[-/.]\d)")
+DATE = re.compile(r"(?<!\d)((?:1[6-9]|20)\d\d)[-/.]\d\d?[-/.]\d\d?(?!\d)")
+LETTERS = re.compile(
+    r"\b(b|m|d|ph)\.? (sc|tech|e|eng|com|ed|a|s|phil|arch|pharm|d)\b\.?")  # "B. Sc." is "BSc"
 
 
-def text_key(s):
-    s = unicodedata.normalize("NFKC", s).casefold().replace("\u00ad", "")
-    return " ".join("".join(c if c.isalnum() else " " for c in s.replace(".", "")).split())
+def text_key(text):
+    s = unicodedata.normalize("NFKC", text or "").casefold().replace("&", " and ")
+    s = LETTERS.sub(r"\1\2", re.sub(r"\s+\.", ".", s).replace("\u0307", ""))
+    s = re.sub("[.\u00ad'’‘ʻ`]", "", s)
+    s = "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in s)
+    return re.sub(r"^the ", "", " ".join(s.split()))
 
 
-def year_key(s):
-    years = re.findall(r"(?:19|20)\d\d|(?<=['’])\d\d", s)
-    return tuple(y[-2:] for y in (years[:1] + years[-1:])) + (bool(OPEN.search(s)),)
+def century(two_digits):
+    return ("20" if int(two_digits) < 50 else "19") + two_digits
 
 
-def value(record, field):
-    v = record.get(field)
-    if not v:
-        return None
-    s = v["text"] if isinstance(v, dict) else v
-    return (year_key if field == "year" else text_key)(s)
+def spelled_out(m):
+    """2014-18 and 1999/00 are spans; 2015-09 and 2015/09 are a year with a month."""
+    year, tail, spaced = int(m.group(1)), int(m.group(4)), m.group(2) or m.group(3)
+    follows = tail == (year + 1) % 100
+    if follows or (tail > year % 100 and (tail > 12 or spaced)):
+        end = year // 100 * 100 + tail + (100 if tail < year % 100 else 0)
+        return f"{year} - {end}"
+    return str(year) if 1 <= tail <= 12 else m.group(0)
+
+
+def is_present(text):
+    return any(re.search(r"(?<!\w)" + p + r"(?:\b|$)", text) or
+               (len(p) > 5 and re.search(r"(?<!\w)" + p, text)) for p in PRESENT)
+
+
+def parse_year(text):
+    """(start or None, end or "present" or None), as strings."""
+    if not text:
+        return None, None
+    t = DATE.sub(r"\1", text)
+    months = len(DASHED.findall(t)) > 1  # "2014-09 - 2016-05": both tails are months
+    t = DASHED.sub(lambda m: m.group(1) if months and 1 <= int(m.group(4)) <= 12
+                   else spelled_out(m), t)
+    t = re.sub(r"(?<![\w\d])[’'‘](\d\d)(?!\d)", lambda m: century(m.group(1)), t)
+    years = re.findall(YEAR, t)
+    alone = re.fullmatch(r"\s*[’'‘]?(\d\d)\s*", t)
+    if not years and alone:
+        years = [century(alone.group(1))]
+    low = t.casefold()
+    goes_on = is_present(low)
+    if not years:
+        return None, "present" if goes_on else None
+    if len(years) > 1:
+        return years[0], years[-1]
+    goes_on = (goes_on or re.search(FOUR + r"\s*(?:[-–—]|->|→)+\s*\??\s*$", t) or
+               re.match(r"\s*(?:seit|since|depuis|od|from)\b", low))
+    return (years[0], "present") if goes_on else (None, years[0])
+
+
+def year_right(text, gold, relaxed):
+    start, end = parse_year(text)
+    gold_start, gold_end = parse_year(gold["text"])
+    if "end_year" in gold:
+        gold_start, gold_end = gold.get("start_year"), gold.get("end_year")
+    if end is None or gold_end is None:
+        return text_key(text) == text_key(gold["text"]) != ""
+    if relaxed:
+        return end == gold_end or bool({start, end} & {gold_start, gold_end} - {None})
+    return end == gold_end and start in (None, gold_start)
+
+
+def right(field, text, gold, relaxed):
+    if not text or not gold:
+        return False
+    if field == "year":
+        return year_right(text, gold, relaxed)
+    key = text_key(text)
+    for other in map(text_key, [gold["text"], *(gold.get("alts") or [])]):
+        a, b = set(key.split()), set(other.split())
+        if key and (key == other or (relaxed and len(a & b) >= 0.5 * len(a | b))):
+            return True
+    return False
+
+
+def affinity(p, g, relaxed):
+    """How many fields are right; of equals a whole record, then a name that is nearly right."""
+    fine = [right(f, p.get(f), g.get(f), relaxed) for f in FIELDS]
+    whole = all(ok if g.get(f) else not p.get(f) for f, ok in zip(FIELDS, fine))
+    near = right("institution", p.get("institution"), g.get("institution"), True)
+    return sum(fine) + 0.1 * whole + 0.01 * near
+
+
+def best_assignment(table, n, m):
+    """Of n rows to m columns, n <= m: the first of the best."""
+    return max((list(enumerate(c)) for c in itertools.permutations(range(m), n)),
+               key=lambda pairs: sum(table[i][j] for i, j in pairs))
+
+
+def pair(predicted, gold, relaxed):
+    table = [[affinity(p, g, relaxed) for g in gold] for p in predicted]
+    n, m = len(predicted), len(gold)
+    if min(n, m) <= 5 and max(n, m) <= 9:
+        if n <= m:
+            pairs = best_assignment(table, n, m)
+        else:
+            pairs = [(i, j) for j, i in best_assignment(list(zip(*table)), m, n)]
+    else:
+        pairs, rows, columns = [], set(), set()
+        for i, j in sorted(itertools.product(range(n), range(m)), key=lambda c: -table[c[0]][c[1]]):
+            if i not in rows and j not in columns:
+                rows.add(i)
+                columns.add(j)
+                pairs.append((i, j))
+    return [(i, j) for i, j in pairs if table[i][j] > 0]
+
+
+class Counts:
+    """Right, invented and missed: by field, and of whole records."""
+
+    def __init__(self):
+        self.of = {f: [0, 0, 0] for f in FIELDS + ("record",)}
+        self.errors = []
+
+    def add(self, name, predicted, gold, relaxed):
+        predicted = [dict(p, year=None if parse_year(p["year"]) == (None, None) else p["year"])
+                     for p in predicted]
+        predicted = [p for p in predicted if any(p.values())]
+        pairs = pair(predicted, gold, relaxed)
+        partner = dict(pairs)
+        whole = 0
+        for i, p in enumerate(predicted):
+            g = gold[partner[i]] if i in partner else {}
+            fine = bool(g)
+            for f in FIELDS:
+                ok = right(f, p[f], g.get(f), relaxed)
+                fine = fine and (ok if p[f] else not g.get(f))
+                self.of[f][0] += ok
+                self.of[f][1] += bool(p[f]) and not ok
+                if p[f] and not ok:
+                    self.errors.append((name, f, p[f], (g.get(f) or {}).get("text")))
+            whole += fine
+        of_gold = {j: predicted[i] for i, j in pairs}
+        for j, g in enumerate(gold):
+            for f in FIELDS:
+                self.of[f][2] += bool(g.get(f)) and not right(f, of_gold.get(j, {}).get(f), g[f],
+                                                              relaxed)
+        for k, count in enumerate((whole, len(predicted) - whole, len(gold) - whole)):
+            self.of["record"][k] += count
+
+    def scores(self, of):
+        tp, fp, fn = self.of[of]
+        p, r = tp / max(tp + fp, 1), tp / max(tp + fn, 1)
+        return p, r, 2 * p * r / (p + r) if p + r else 0.0
+
+
+def evaluate(gold, predicted, relaxed):
+    counts = Counts()
+    for d in gold:
+        counts.add(d["id"], predicted.get(d["id"], []), d["education"], relaxed)
+    return counts
 
 
 def load(path):
     with open(path, encoding="utf-8") as f:
-        docs = [json.loads(line) for line in f if line.strip()]
-    return {d["id"]: [[value(r, f) for f in FIELDS] for r in d["education"]] for d in docs}
+        return [json.loads(line) for line in f if line.strip()]
 
 
-def pair(gold, predicted):
-    scored = sorted(((-sum(a is not None and a == b for a, b in zip(g, p)), i, j)
-                     for i, g in enumerate(gold) for j, p in enumerate(predicted)))
-    used_g, used_p, pairs = set(), set(), []
-    for score, i, j in scored:
-        if score < 0 and i not in used_g and j not in used_p:
-            used_g.add(i)
-            used_p.add(j)
-            pairs.append((i, j))
-    return pairs
+def text_of(value):
+    return value.get("text") if isinstance(value, dict) else value
+
+
+def show(gold, predicted):
+    print(f"{len(gold)} documents, {sum(len(d['education']) for d in gold)} records")
+    for relaxed in (False, True):
+        counts = evaluate(gold, predicted, relaxed)
+        for of in FIELDS + ("record",):
+            print("%-8s %-12s P %.3f  R %.3f  F1 %.3f  (right %d, invented %d, missed %d)" %
+                  ("relaxed" if relaxed else "exact", of, *counts.scores(of), *counts.of[of]))
+
+
+def show_groups(gold, predicted, key):
+    groups = collections.defaultdict(list)
+    for d in gold:
+        groups[str(d.get(key))].append(d)
+    for name, docs in sorted(groups.items()):
+        exact, relaxed = (evaluate(docs, predicted, r) for r in (False, True))
+        fields = " ".join(f"{f} {exact.scores(f)[2]:.2f}" for f in FIELDS + ("record",))
+        print("%-28s %3d documents  exact F1 %s  relaxed record %.2f" %
+              (name, len(docs), fields, relaxed.scores("record")[2]))
 
 
 def main():
-    gold, predicted = load(sys.argv[1]), load(sys.argv[2])
-    n_gold, n_predicted, n_right = ([0] * 4 for _ in range(3))
-    for name, g in gold.items():
-        p = predicted.get(name, [])
-        for side, count in ((g, n_gold), (p, n_predicted)):
-            for r in side:
-                count[3] += 1
-                for k in range(3):
-                    count[k] += r[k] is not None
-        for i, j in pair(g, p):
-            n_right[3] += g[i] == p[j]
-            for k in range(3):
-                n_right[k] += g[i][k] is not None and g[i][k] == p[j][k]
-    print(f"{len(gold)} documents, {n_gold[3]} records")
-    for k, name in enumerate(FIELDS + ("record",)):
-        precision = n_right[k] / max(n_predicted[k], 1)
-        recall = n_right[k] / max(n_gold[k], 1)
-        f1 = 2 * precision * recall / max(precision + recall, 1e-9)
-        print(f"{name:12} P {precision:.3f}  R {recall:.3f}  F1 {f1:.3f}")
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("gold")
+    parser.add_argument("predicted")
+    parser.add_argument("--by", metavar="KEY")
+    parser.add_argument("--errors", metavar="N", type=int, default=0)
+    args = parser.parse_args()
+    gold = load(args.gold)
+    predicted = {d["id"]: [{f: text_of(r.get(f)) for f in FIELDS} for r in d["education"] or []]
+                 for d in load(args.predicted)}
+    show(gold, predicted)
+    if args.by:
+        show_groups(gold, predicted, args.by)
+    for error in evaluate(gold, predicted, False).errors[:args.errors]:
+        print(*error, sep="\t")
 
 
-main()
+if __name__ == "__main__":
+    main()
