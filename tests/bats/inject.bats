@@ -13,7 +13,8 @@ setup_file() {
     printf '{"id": "a", "text": "B.Sc.", "spans": [[0, 5, "degree", [0]]]}\n' >jsonl
     pipe "tokenize text >tokens; embed tokens >hidden; mamba-layer hidden >done; head done >scores
         mamba-layer --dump-state state hidden >/dev/null
-        tokenize --jsonl jsonl >labelled; train --init '$STATEPIPE_MODEL' --epochs 2 -j 1 -o model labelled"
+        tokenize --jsonl jsonl >labelled
+        train --init '$STATEPIPE_MODEL' --epochs 2 -j 1 -o model labelled"
 }
 
 setup() {
@@ -44,13 +45,18 @@ sweep() {
         1 | 2 | 65 | 66 | 69 | 74) [ -s message ] || { echo "$kind:$n $*: $status, no word"; bad=1; } ;;
         *) echo "$kind:$n $*: status $status: $(tail -n 1 message)"; bad=1 ;;
         esac
-        if declare -F after >/dev/null; then after "$status" || { echo "$kind:$n $*: left over"; bad=1; }; fi
+        if declare -F after >/dev/null && ! after "$status"; then
+            echo "$kind:$n $*: left over"
+            bad=1
+        fi
         [ "$kind" = size ] || [ -e hit ] || break
         n=$((n < 24 ? n + 1 : n + n / 4))
     done
     echo "# $kind $*: $runs runs"
     case $kind in # every program has these calls; write and map are also the C library's
-    read | open | alloc) [ "$runs" -gt 1 ] || { echo "$*: no $kind was made to fail"; bad=1; } ;;
+    read | open | alloc)
+        [ "$runs" -gt 1 ] || { echo "$*: no $kind was made to fail"; bad=1; }
+        ;;
     esac
     return $bad
 }
@@ -115,11 +121,16 @@ every_program() {
 
 @test "models: written whole, or not at all" {
     after() { # a model that is there is the model, and success leaves one
-        if [ -e out/config.json ]; then cmp out/model.safetensors model/model.safetensors; else [ "$1" != 0 ]; fi &&
-            rm -rf out
+        if [ -e out/config.json ]; then
+            cmp out/model.safetensors model/model.safetensors || return
+        else
+            [ "$1" != 0 ] || return
+        fi
+        rm -rf out
     }
     for kind in read open map sync alloc size; do
-        sweep $kind 1 "$([ $kind = size ] && echo 100000 || echo 200)" train --init "$STATEPIPE_MODEL" --epochs 2 -j 1 -o out labelled
+        sweep $kind 1 "$([ $kind = size ] && echo 100000 || echo 200)" \
+            train --init "$STATEPIPE_MODEL" --epochs 2 -j 1 -o out labelled
     done
 }
 

@@ -96,8 +96,8 @@ def idle():
     time.sleep(5)
     later = all_threads()
     used, slices = (sum(later[k][i] - now[k][i] for k in now) for i in (0, 1))
-    print("idle pipe: %.3f ms of CPU time, %d wake-ups of %d threads in 5 s of waiting for input (%s)"
-          % (used / 1e6, slices, len(now), "met" if used == 0 else "missed: should be nil"))
+    print("idle pipe: %.3f ms of CPU time, %d wake-ups of %d threads in 5 s of waiting for input "
+          "(%s)" % (used / 1e6, slices, len(now), "met" if used == 0 else "missed: should be nil"))
     for p in children:
         p.kill()
         p.wait()
@@ -109,7 +109,8 @@ def instructions(model, n_token):
     for c in PIPE:
         p = subprocess.run(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"] + c,
                            input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                           env=dict(os.environ, STATEPIPE_MODEL=model, STATEPIPE_JOBS="1"), check=True)
+                           env=dict(os.environ, STATEPIPE_MODEL=model, STATEPIPE_JOBS="1"),
+                           check=True)
         counts.append(int(re.search(rb"Collected : (\d+)", p.stderr).group(1)))
         data = p.stdout
     return counts
@@ -134,8 +135,8 @@ def cost():
                              check=True).stdout.decode()
         layers = 1e6 / float(re.search(r"prefill.*tokens: +(\d+) tokens/s", out).group(1))
         part = sum(best) / layers
-        print("the layers in %s in one process: %.0f us a token; the pipe costs %.1f %% more (below "
-              "%.0f %%: %s)" % (dtype, layers, 100 * part, 100 * COST_LIMIT,
+        print("the layers in %s in one process: %.0f us a token; the pipe costs %.1f %% more "
+              "(below %.0f %%: %s)" % (dtype, layers, 100 * part, 100 * COST_LIMIT,
                                 "met" if part < COST_LIMIT else "missed"))
 
 
