@@ -6,19 +6,20 @@
 static struct {
     const char *model, *head, *device, *dtype;
     int64_t top, jobs;
-    bool score, sample, force;
+    bool score, surprisal, choices, sample, force;
     int verbose;
 } opt = {.device = "auto", .dtype = "f32"};
 
 static const struct sp_option options[] = {
     CLI_OPTION_MODEL(opt.model),
     {SP_OPT_STRING, 0, "head", "NAME", "the head (the model's default)", &opt.head, 0, 0},
-    {SP_OPT_INT, 0, "top", "K", "language model: the K most probable next tokens", &opt.top, 1,
-     65536},
-    {SP_OPT_FLAG, 0, "score", NULL, "language model: each token's log-probability", &opt.score, 0,
+    {SP_OPT_INT, 0, "top", "K", "lm: the K most probable next tokens", &opt.top, 1, 65536},
+    {SP_OPT_FLAG, 0, "score", NULL, "lm: log-probability of each token", &opt.score, 0, 0},
+    {SP_OPT_FLAG, 0, "surprisal", NULL, "lm: the same in bits, for `extract`", &opt.surprisal, 0,
      0},
-    {SP_OPT_FLAG, 0, "sample", NULL, "language model: each open document's next token", &opt.sample,
+    {SP_OPT_FLAG, 0, "choices", NULL, "lm: of the \"choices\" of `tokenize --jsonl`", &opt.choices,
      0, 0},
+    {SP_OPT_FLAG, 0, "sample", NULL, "lm: the next token of each open document", &opt.sample, 0, 0},
     SAMPLING_OPTION_TOKENS,
     CLI_OPTION_JOBS(opt.jobs),
     CLI_OPTION_FORCE(opt.force),
@@ -33,8 +34,7 @@ static const struct sp_program program = {
     .name = "head",
     .operands = "[FILE...]",
     .summary = "Applies the final norm and a head of the model to hidden states.",
-    .detail = "Writes raw scores for every token. --score adds loglik, n_scored and perplexity\n"
-              "to each document's DOCEND.",
+    .detail = "Writes raw scores of every token; with --score also a document's perplexity.",
     .example = "tokenize cv.txt | embed | mamba-layer | head --head lm --score | inspect",
     .options = options};
 
@@ -52,8 +52,8 @@ static void close_output(void *ctx) {
 }
 
 static enum sp_code check_options(struct sp_error *err) {
-    if (opt.sample && (opt.score || opt.top))
-        return sp_error_set(err, SP_E_USAGE, "--sample writes tokens: no --score and --top");
+    if (opt.sample && (opt.score || opt.surprisal || opt.choices || opt.top))
+        return sp_error_set(err, SP_E_USAGE, "--sample writes tokens, and no scores of them");
     return cli_refuse_terminal(opt.force, err);
 }
 
@@ -68,6 +68,8 @@ int main(int argc, char **argv) {
                                   .dtype = strcmp(opt.dtype, "bf16") == 0 ? SP_BF16 : SP_F32,
                                   .top = opt.top,
                                   .score = opt.score,
+                                  .surprisal = opt.surprisal,
+                                  .choices = opt.choices,
                                   .n_max = (uint64_t)sampling.n_max};
     const struct sp_sample_options sample = sampling_options();
     if (opt.sample) o.sample = &sample;

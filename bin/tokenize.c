@@ -124,10 +124,11 @@ static enum sp_code write_hello(struct run *r, struct sp_error *err) {
 static enum sp_code write_end(struct run *r, struct sp_error *err) {
     struct sp_record *rec = sp_record_new(SP_KIND_END);
     if (!rec) return sp_error_memory(err, "a document");
-    uint64_t n_error, n = sp_token_stream_docs(r->in.stream, &n_error);
+    uint64_t n, n_error, n_open;
+    sp_token_stream_count(r->in.stream, &n, &n_error, &n_open);
     enum sp_code code = sp_record_set_u64(rec, "docs", n, err);
     if (!code) code = sp_record_set_u64(rec, "errors", n_error, err);
-    if (!code) code = sp_record_set_u64(rec, "open", opt.open, err);
+    if (!code) code = sp_record_set_u64(rec, "open", n_open, err);
     if (!code) code = sp_writer_write(r->w, rec, err);
     sp_record_free(rec);
     return code ? code : sp_writer_flush(r->w, err);
@@ -159,7 +160,8 @@ int main(int argc, char **argv) {
     code = open_all(&r, &err);
     bool in_segment = !code;
     if (!code) code = take_files(&r, argv, n_operand, &err);
-    uint64_t n_error = 0, n_doc = r.in.stream ? sp_token_stream_docs(r.in.stream, &n_error) : 0;
+    uint64_t n_doc = 0, n_error = 0, n_open;
+    if (r.in.stream) sp_token_stream_count(r.in.stream, &n_doc, &n_error, &n_open);
     if (code) {
         status = cli_fail(&program, &err);
         struct sp_error why = err;

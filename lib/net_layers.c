@@ -272,9 +272,9 @@ static enum sp_code begin(struct sp_layers *l, const struct sp_record *rec, stru
                           struct sp_error *err) {
     bool cont = false;
     enum sp_code code = SP_OK;
-    /* What an open document was last told may still be held. */
     sp_record_get_bool(rec, "cont", &cont);
-    if (cont || l->n_doc >= l->docs_max + l->n_open) code = sp_layers_flush(l, w, err);
+    if ((cont && sp_layers_doc_waits(l, rec)) || l->n_doc >= l->docs_max + l->n_open)
+        code = sp_layers_flush(l, w, err);
     if (!code) code = sp_layers_doc_start(l, rec, err);
     if (code != SP_E_DATA) return code;
     struct sp_error why = *err;

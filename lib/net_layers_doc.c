@@ -75,19 +75,69 @@ static enum sp_code document_new(struct sp_layers *l, struct sp_layers_doc **out
     return code;
 }
 
-/* The document that was left open under this id. */
-static enum sp_code document_continue(struct sp_layers *l, const char *id, size_t n_id,
-                                      struct sp_layers_doc **out, struct sp_error *err) {
-    for (struct sp_layers_doc **at = &l->open; *at; at = &(*at)->next) {
-        struct sp_layers_doc *d = *at;
-        if (d->n_id != n_id || memcmp(d->id, id, n_id) != 0) continue;
-        *at = d->next;
-        d->next = NULL;
-        l->n_open--;
-        *out = d;
-        return SP_OK;
+/* A document of its own that has read what d has. */
+static enum sp_code document_fork(struct sp_layers *l, const struct sp_layers_doc *d,
+                                  struct sp_layers_doc **out, struct sp_error *err) {
+    enum sp_code code = document_take(l, out, err);
+    if (code) return code;
+    struct sp_layers_doc *copy = *out;
+    code = sp_seq_copy(l->net, copy->pack.seq, d->pack.seq, err);
+    if (code) {
+        sp_layers_doc_forget(l, copy);
+        return code;
     }
-    return sp_error_set(err, SP_E_DATA, "it goes on with a document that was not left open");
+    copy->number = l->number++;
+    copy->prefix = d->prefix;
+    copy->n_tok = d->n_tok;
+    copy->origin = d->origin;
+    copy->last_id = d->last_id;
+    copy->has_last = d->has_last;
+    memcpy(copy->last_hidden, d->last_hidden, (size_t)l->c->d_model * sizeof(float));
+    copy->n_id = d->n_id;
+    memcpy(copy->id, d->id, d->n_id);
+    return SP_OK;
+}
+
+static bool has_id(const struct sp_layers_doc *d, const struct sp_record *rec) {
+    const char *id = "";
+    size_t n_id = 0;
+    sp_record_get_str(rec, "id", &id, &n_id);
+    return d->n_id == n_id && memcmp(d->id, id, n_id) == 0;
+}
+
+static bool ends_open(const struct sp_record *docend) {
+    const char *status = "";
+    size_t n = 0;
+    sp_record_get_str(docend, "status", &status, &n);
+    return n == 4 && memcmp(status, "open", 4) == 0;
+}
+
+bool sp_layers_doc_waits(const struct sp_layers *l, const struct sp_record *rec) {
+    for (size_t i = 0; i < l->pack.n; i++) {
+        const struct sp_held *h = &l->pack.held[i];
+        if (h->rec->kind == SP_KIND_DOCEND && ends_open(h->rec) &&
+            has_id((const struct sp_layers_doc *)h->doc, rec))
+            return true;
+    }
+    return false;
+}
+
+/* The document that was left open under the id of rec. */
+static enum sp_code document_continue(struct sp_layers *l, const struct sp_record *rec,
+                                      struct sp_layers_doc **out, struct sp_error *err) {
+    struct sp_layers_doc **at = &l->open, *d;
+    bool fork = false;
+    while (*at && !has_id(*at, rec)) at = &(*at)->next;
+    d = *at;
+    if (!d)
+        return sp_error_set(err, SP_E_DATA, "it goes on with a document that was not left open");
+    sp_record_get_bool(rec, "fork", &fork);
+    if (fork) return document_fork(l, d, out, err);
+    *at = d->next;
+    d->next = NULL;
+    l->n_open--;
+    *out = d;
+    return SP_OK;
 }
 
 enum sp_code sp_layers_doc_start(struct sp_layers *l, const struct sp_record *rec,
@@ -100,7 +150,7 @@ enum sp_code sp_layers_doc_start(struct sp_layers *l, const struct sp_record *re
     sp_record_get_bool(rec, "cont", &cont);
     if (n_id > SP_LAYERS_ID_MAX)
         return sp_error_set(err, SP_E_DATA, "its id has more than %d bytes", SP_LAYERS_ID_MAX);
-    enum sp_code code = cont ? document_continue(l, id, n_id, &d, err) : document_new(l, &d, err);
+    enum sp_code code = cont ? document_continue(l, rec, &d, err) : document_new(l, &d, err);
     if (code) return code;
     if (!cont) {
         d->number = l->number++;
@@ -114,10 +164,7 @@ enum sp_code sp_layers_doc_start(struct sp_layers *l, const struct sp_record *re
 
 enum sp_code sp_layers_doc_end(struct sp_layers *l, struct sp_layers_doc *d,
                                const struct sp_record *rec, struct sp_error *err) {
-    const char *status = "";
-    size_t n = 0;
-    sp_record_get_str(rec, "status", &status, &n);
-    if (d->failed || n != 4 || memcmp(status, "open", 4) != 0) {
+    if (d->failed || !ends_open(rec)) {
         sp_layers_doc_forget(l, d);
         return SP_OK;
     }

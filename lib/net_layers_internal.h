@@ -52,6 +52,8 @@ enum sp_code sp_layers_flush(struct sp_layers *l, struct sp_writer *w, struct sp
 /* The document that a DOC begins or goes on with, with its state; it becomes the current one. */
 enum sp_code sp_layers_doc_start(struct sp_layers *l, const struct sp_record *rec,
                                  struct sp_error *err);
+/* Is the end of the open document that this DOC goes on with still held? */
+bool sp_layers_doc_waits(const struct sp_layers *l, const struct sp_record *rec);
 /* Of its DOCEND: a document that goes on keeps its state; any other gives it back. */
 enum sp_code sp_layers_doc_end(struct sp_layers *l, struct sp_layers_doc *d,
                                const struct sp_record *rec, struct sp_error *err);

@@ -1,6 +1,8 @@
 /* Heads over a stream. */
 #include "net_scores.h"
+#include "left_open.h"
 #include "logits.h"
+#include "model.h"
 #include "wire.h"
 
 #include <math.h>
@@ -32,6 +34,14 @@ struct sp_scores {
     uint64_t n_scored;
     struct sp_sampling *sampling; /* --sample, or NULL */
     struct sp_filter *filter;
+    /* The last n_pad tokens may be padding: they count when others follow them. */
+    double *late; /* (n_pad): their log-probabilities, the next to be replaced at n_late % n_pad */
+    uint64_t n_pad, n_late;
+    bool is_choice, greedy;
+    uint64_t n_byte; /* of a choice */
+    char *id;        /* (n_id), of the document */
+    size_t n_id;
+    struct sp_left_open *open; /* documents that may be gone on with */
 };
 
 /* ---- starting ------------------------------------------------------------------------------- */
@@ -56,7 +66,15 @@ void sp_scores_free(struct sp_scores *s) {
     free(s->rows);
     free(s->before);
     free(s->start);
+    free(s->late);
+    free(s->id);
+    sp_left_open_free(s->open);
     free(s);
+}
+
+/* Is it about the tokens that came, and not about all that could come next? */
+static bool of_tokens(const struct sp_scores *s) {
+    return s->o.score || s->o.surprisal || s->o.choices;
 }
 
 static enum sp_code check_options(const struct sp_scores *s, struct sp_error *err) {
@@ -65,10 +83,14 @@ static enum sp_code check_options(const struct sp_scores *s, struct sp_error *er
     const struct sp_head *lm = NULL;
     for (uint32_t i = 0; i < s->c->n_head && !lm; i++)
         if (s->c->head[i].type == SP_HEAD_LM) lm = &s->c->head[i];
-    if (head->type != SP_HEAD_LM && (s->o.top || s->o.score || s->o.sample))
-        return sp_error_set(err, SP_E_USAGE,
-                            "head '%s' is no language model, which --%s need%s: %s%s", head->name,
-                            s->o.sample ? "sample" : "top and --score", s->o.sample ? "s" : "",
+    if (head->type != SP_HEAD_LM && (s->o.top || s->o.sample || of_tokens(s)))
+        return sp_error_set(err, SP_E_USAGE, "head '%s' is no language model, which %s needs: %s%s",
+                            head->name,
+                            s->o.top         ? "--top"
+                            : s->o.sample    ? "--sample"
+                            : s->o.score     ? "--score"
+                            : s->o.surprisal ? "--surprisal"
+                                             : "--choices",
                             lm ? "choose --head " : "the model has none", lm ? lm->name : "");
     if (s->o.top > n)
         return sp_error_set(err, SP_E_USAGE, "--top %lld: the model has %lld tokens",
@@ -143,6 +165,9 @@ static enum sp_code fill_head(struct sp_scores *s, struct sp_record *rec, struct
     const char *type = types[head->type];
     enum sp_code code = sp_record_set_str(rec, "name", head->name, strlen(head->name), err);
     if (!code) code = sp_record_set_str(rec, "type", type, strlen(type), err);
+    const char *gives = s->o.choices ? "choices" : "surprisal";
+    if (!code && (s->o.choices || s->o.surprisal))
+        code = sp_record_set_str(rec, "gives", gives, strlen(gives), err);
     if (code || head->type == SP_HEAD_LM) return code;
     code = sp_record_set_u64(rec, "delay", s->c->delay, err);
     if (!code) code = set_labels(rec, head, err);
@@ -220,17 +245,66 @@ struct score {
     float *logprob;
 };
 
-static void score_row(struct sp_scores *s, int64_t row, const float *logits, void *ctx) {
-    const struct score *c = ctx;
-    double total = sp_log_sum_exp(&s->k, logits, sp_head_net_outputs(s->net), s->exps);
-    double logprob = (double)logits[c->id[row]] - total;
-    c->logprob[row] = (float)logprob;
+static bool is_greedy(const float *logits, int64_t n, uint32_t id) {
+    for (int64_t i = 0; i < n; i++)
+        if (logits[i] > logits[id] || (logits[i] == logits[id] && i < (int64_t)id)) return false;
+    return true;
+}
+
+static void count(struct sp_scores *s, double logprob) {
     s->loglik += logprob;
     s->n_scored++;
 }
 
+static void score_row(struct sp_scores *s, int64_t row, const float *logits, void *ctx) {
+    const struct score *c = ctx;
+    int64_t n = sp_head_net_outputs(s->net);
+    double logprob = (double)logits[c->id[row]] - sp_log_sum_exp(&s->k, logits, n, s->exps);
+    c->logprob[row] = (float)logprob;
+    if (s->is_choice) s->greedy = s->greedy && is_greedy(logits, n, c->id[row]);
+    if (s->n_pad == 0) {
+        count(s, logprob);
+        return;
+    }
+    double *late = &s->late[s->n_late % s->n_pad];
+    if (s->n_late++ >= s->n_pad) count(s, *late);
+    *late = logprob;
+}
+
+/* What predicts n tokens: the row before them, where it is known, and all of theirs but the last,
+ * which is kept for the token to come. */
+static enum sp_code shift_rows(struct sp_scores *s, const float *hidden, int64_t n,
+                               struct sp_error *err) {
+    size_t d = (size_t)s->c->d_model, at = s->has_before ? d : 0;
+    if (n > s->rows_cap) {
+        free(s->rows);
+        s->rows = malloc((size_t)n * d * sizeof(float));
+        s->rows_cap = s->rows ? n : 0;
+        if (!s->rows) return sp_error_memory(err, "scores");
+    }
+    if (s->has_before) memcpy(s->rows, s->before, d * sizeof(float));
+    memcpy(s->rows + at, hidden, (size_t)(n - 1) * d * sizeof(float));
+    memcpy(s->before, hidden + (size_t)(n - 1) * d, d * sizeof(float));
+    return SP_OK;
+}
+
+static enum sp_code put_surprisal(struct sp_record *rec, const float *logprob, int64_t n,
+                                  int64_t skip, struct sp_error *err) {
+    struct sp_tensor bits;
+    uint64_t dim[1] = {(uint64_t)n};
+    enum sp_code code = sp_tensor_new(&bits, SP_F32, 1, dim, err);
+    if (code) return code;
+    float *out = bits.data;
+    for (int64_t i = 0; i < n; i++)
+        out[i] = i < skip ? -1 : logprob[i] < 0 ? -logprob[i] * (float)(1 / M_LN2) : 0;
+    code = sp_record_put_tensor(rec, "surprisal", &bits, err);
+    sp_tensor_clear(&bits);
+    return code;
+}
+
 /* The row before a chunk predicts its first token, and so on; the first token of a document has
- * none, unless a state came with its last hidden vector: it gets 0 and is not counted. */
+ * none, unless a state came with its last hidden vector or it goes on with an open one: it gets 0
+ * (surprisal: -1) and is not counted. */
 static enum sp_code add_score(struct sp_scores *s, struct sp_record *rec, const float *hidden,
                               int64_t n, struct sp_error *err) {
     struct sp_tensor *ids, logprob;
@@ -241,27 +315,28 @@ static enum sp_code add_score(struct sp_scores *s, struct sp_record *rec, const 
     for (int64_t i = 0; i < n; i++)
         if (id[i] >= (uint64_t)s->c->vocab_size)
             return sp_error_set(err, SP_E_DATA, "token id %u is not the model's", id[i]);
-    size_t d = (size_t)s->c->d_model;
-    if (n > s->rows_cap) {
-        free(s->rows);
-        s->rows = malloc((size_t)n * d * sizeof(float));
-        s->rows_cap = s->rows ? n : 0;
-        if (!s->rows) return sp_error_memory(err, "scores");
-    }
     int64_t skip = s->has_before ? 0 : 1;
-    if (s->has_before) memcpy(s->rows, s->before, d * sizeof(float));
-    memcpy(s->rows + (size_t)(1 - skip) * d, hidden, (size_t)(n - 1) * d * sizeof(float));
-    memcpy(s->before, hidden + (size_t)(n - 1) * d, d * sizeof(float));
-    s->has_before = true;
-    code = sp_tensor_new(&logprob, SP_F32, 1, dim, err);
+    code = shift_rows(s, hidden, n, err);
+    if (!code) code = sp_tensor_new(&logprob, SP_F32, 1, dim, err);
     if (code) return code;
+    s->has_before = true;
     float *out = logprob.data;
     out[0] = 0;
     struct score c = {.id = id + skip, .logprob = out + skip};
     code = each_row(s, s->rows, n - skip, n < SP_STEP_ROWS, score_row, &c, err);
-    if (!code) code = sp_record_put_tensor(rec, "logprob", &logprob, err);
+    if (!code && s->o.surprisal) code = put_surprisal(rec, out, n, skip, err);
+    if (!code && (s->o.score || s->o.choices))
+        code = sp_record_put_tensor(rec, "logprob", &logprob, err);
     sp_tensor_clear(&logprob);
     return code;
+}
+
+/* Of what comes before a choice only the last row counts. */
+static void pass_over(struct sp_scores *s, const float *hidden, int64_t n) {
+    if (n == 0) return;
+    size_t d = (size_t)s->c->d_model;
+    memcpy(s->before, hidden + (size_t)(n - 1) * d, d * sizeof(float));
+    s->has_before = true;
 }
 
 /* ---- records -------------------------------------------------------------------------------- */
@@ -293,17 +368,41 @@ static enum sp_code take_chunk(struct sp_scores *s, struct sp_record *rec, struc
     if (pass + 1 >= s->c->passes) {
         struct sp_tensor view = *hidden;
         if (s->o.top) code = add_top(s, rec, view.data, n, err);
-        if (!code && s->o.score) code = add_score(s, rec, view.data, n, err);
-        if (!code && !s->o.top && !s->o.score) code = add_scores(s, rec, view.data, n, err);
+        bool score = s->o.score || s->o.surprisal || s->is_choice;
+        if (!code && score) code = add_score(s, rec, view.data, n, err);
+        if (s->o.choices && !score) pass_over(s, view.data, n);
+        if (!code && !s->o.top && !of_tokens(s)) code = add_scores(s, rec, view.data, n, err);
     }
     sp_record_drop_tensor(rec, "hidden");
     return code;
 }
 
+/* ---- the end of a document ------------------------------------------------------------------- */
+
+static enum sp_code set_choice(struct sp_scores *s, struct sp_record *rec, struct sp_error *err) {
+    enum sp_code code = sp_record_set_bool(rec, "greedy", s->greedy, err);
+    if (!code && s->n_scored > 0)
+        code = sp_record_set_f64(rec, "per_token", s->loglik / (double)s->n_scored, err);
+    if (!code && s->n_byte > 0)
+        code = sp_record_set_f64(rec, "per_byte", s->loglik / (double)s->n_byte, err);
+    return code;
+}
+
 static enum sp_code take_end(struct sp_scores *s, struct sp_record *rec, struct sp_error *err) {
-    if (!s->o.score) return SP_OK;
-    enum sp_code code = sp_record_set_f64(rec, "loglik", s->loglik, err);
+    const char *status = "";
+    size_t n = 0;
+    if (!of_tokens(s)) return SP_OK;
+    sp_record_get_str(rec, "status", &status, &n);
+    bool open = n == 4 && memcmp(status, "open", 4) == 0;
+    uint64_t n_late = s->n_late < s->n_pad ? s->n_late : s->n_pad;
+    for (uint64_t i = 0; open && i < n_late; i++) count(s, s->late[i]); /* nothing was padding */
+    enum sp_code code = SP_OK;
+    if (open && s->has_before)
+        code = sp_left_open_keep(&s->open, s->id, s->n_id, s->before, (size_t)s->c->d_model, err);
+    if (code || (s->o.choices && !s->is_choice)) return code;
+    code = sp_record_set_f64(rec, "loglik", s->loglik, err);
     if (!code) code = sp_record_set_u64(rec, "n_scored", s->n_scored, err);
+    if (!code && s->is_choice) code = set_choice(s, rec, err);
     if (code || s->n_scored == 0) return code;
     return sp_record_set_f64(rec, "perplexity", exp(-s->loglik / (double)s->n_scored), err);
 }
@@ -317,7 +416,7 @@ static enum sp_code take_state(struct sp_scores *s, struct sp_record *rec, struc
     uint64_t any[1] = {0}, doc;
     if (sp_record_get_u64(rec, "doc", &doc)) return SP_OK; /* of a document: no other's start */
     enum sp_code code = sp_state_record_layer(rec, &is_last, &layer, err);
-    if (code || !is_last || !(s->o.score || s->o.sample)) return code;
+    if (code || !is_last || !(of_tokens(s) || s->o.sample)) return code;
     code = sp_wire_check_seal(rec, err);
     if (!code) code = sp_record_need_tensor(rec, "hidden", SP_F32, 1, any, &hidden, err);
     if (code) return code;
@@ -329,14 +428,43 @@ static enum sp_code take_state(struct sp_scores *s, struct sp_record *rec, struc
     return SP_OK;
 }
 
-static enum sp_code begin_document(struct sp_scores *s, struct sp_error *err) {
-    if (s->n_start != 0 && s->n_start != s->c->d_model)
-        return sp_error_set(err, SP_E_DATA, "the state in front of it is of another model");
-    s->has_before = s->n_start != 0;
-    if (s->has_before) memcpy(s->before, s->start, (size_t)s->c->d_model * sizeof(float));
-    s->loglik = 0;
-    s->n_scored = 0;
+static enum sp_code keep_id(struct sp_scores *s, const struct sp_record *doc,
+                            struct sp_error *err) {
+    const char *id = "";
+    s->n_id = 0;
+    sp_record_get_str(doc, "id", &id, &s->n_id);
+    free(s->id);
+    s->id = malloc(s->n_id + 1);
+    if (!s->id) return sp_error_memory(err, "a document");
+    memcpy(s->id, id, s->n_id);
     return SP_OK;
+}
+
+static enum sp_code begin_document(struct sp_scores *s, const struct sp_record *doc,
+                                   struct sp_error *err) {
+    bool cont = false;
+    uint64_t choice, n_pad = 0;
+    sp_record_get_bool(doc, "cont", &cont);
+    s->n_byte = s->n_late = s->n_scored = 0;
+    s->loglik = 0;
+    s->greedy = true;
+    s->is_choice = s->o.choices && sp_record_get_u64(doc, "choice", &choice);
+    sp_record_get_u64(doc, "bytes", &s->n_byte);
+    sp_record_get_u64(doc, "pad", &n_pad);
+    if (n_pad > SP_DELAY_MAX)
+        return sp_error_set(err, SP_E_DATA, "%llu tokens of padding", (unsigned long long)n_pad);
+    if (n_pad > s->n_pad) {
+        free(s->late);
+        s->late = malloc(n_pad * sizeof *s->late);
+    }
+    s->n_pad = n_pad;
+    if (n_pad && !s->late) return sp_error_memory(err, "scores");
+    if (!cont && s->n_start != 0 && s->n_start != s->c->d_model)
+        return sp_error_set(err, SP_E_DATA, "the state in front of it is of another model");
+    s->has_before =
+        cont ? sp_left_open_take(&s->open, doc, s->before, (size_t)s->c->d_model) : s->n_start != 0;
+    if (!cont && s->has_before) memcpy(s->before, s->start, (size_t)s->c->d_model * sizeof(float));
+    return of_tokens(s) ? keep_id(s, doc, err) : SP_OK;
 }
 
 static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer *w,
@@ -345,7 +473,7 @@ static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer
     enum sp_code code = write_head(s, w, err);
     if (!code && rec->kind == SP_KIND_DOC) {
         struct sp_error why;
-        enum sp_code failed = begin_document(s, &why);
+        enum sp_code failed = begin_document(s, rec, &why);
         code = sp_writer_write(w, rec, err); /* an error stands behind its DOC */
         if (!code && failed) *err = why;
         sp_record_free(rec);
@@ -367,7 +495,7 @@ static enum sp_code on_sample(void *ctx, struct sp_record *rec, struct sp_writer
     if (rec->kind == SP_KIND_STATE) {
         code = take_state(s, rec, err);
     } else {
-        if (rec->kind == SP_KIND_DOC) failed = begin_document(s, &why);
+        if (rec->kind == SP_KIND_DOC) failed = begin_document(s, rec, &why);
         sp_sampling_start(s->sampling, !failed && s->has_before ? s->before : NULL);
         code = sp_sampling_record(s->sampling, rec, w, err);
         if (!code && failed) *err = why;

@@ -3,7 +3,12 @@
  * struct sp_scores owns the model, the backend, the head and its buffers. Scores of tag and class
  * heads are raw (before any softmax), one row per token; a class head's answer for a document is
  * its last row. Scores of a language model are raw too; `top_logprob` and `logprob` are natural
- * logarithms of probabilities.
+ * logarithms of probabilities, `surprisal` is -log2 of them.
+ *
+ * Choices as evaluation harnesses score them (github.com/EleutherAI/lm-evaluation-harness): each is
+ * a document that goes on from the text before it (DOC with `choice`); its DOCEND gets the
+ * logarithm of its probability, the same per token and per byte, and whether each of its tokens
+ * was the most probable one.
  */
 #ifndef SP_NET_SCORES_H
 #define SP_NET_SCORES_H
@@ -19,6 +24,8 @@ struct sp_scores_options {
     enum sp_dtype dtype; /* of products */
     int64_t top;         /* language models: the most probable next tokens instead of all; or 0 */
     bool score;          /* language models: the probability of each token given those before it */
+    bool surprisal;      /* the same in bits, for extract */
+    bool choices;        /* the probabilities of the choices of documents alone */
     /* Language models: each document's next token, in a stream of tokens (net_sample.h), n_max of
      * one document at most. NULL: scores. */
     const struct sp_sample_options *sample;

@@ -116,21 +116,44 @@ static enum sp_code take_text(struct sp_token_input *in, struct where at, struct
     return code || !p.last ? code : end(in, at, false, err);
 }
 
+/* Each choice goes on from the text before it, which has ended as an open document. */
+static enum sp_code encode_choices(struct sp_token_input *in, struct where at,
+                                   const struct sp_token_line *line, struct sp_error *err) {
+    size_t start = line->n_text;
+    enum sp_code code = SP_OK;
+    for (size_t i = 0; !code && i < line->n_choice; i++) {
+        struct sp_token_choice c = {.text = line->text,
+                                    .n_text = line->n_text,
+                                    .choice = line->text + start,
+                                    .n_choice = line->choice_end[i] - start,
+                                    .index = i,
+                                    .last = i + 1 == line->n_choice};
+        start = line->choice_end[i];
+        in->in_doc = true;
+        code = sp_token_stream_choice(in->stream, &c, err);
+        if (code == SP_E_DATA) code = fail(in, at, err);
+        in->in_doc = false;
+    }
+    return code;
+}
+
 static enum sp_code encode_json(struct sp_token_input *in, struct where at, struct sp_error *err) {
-    struct sp_record *doc;
+    struct sp_token_line line;
     struct sp_error why;
-    char *text;
-    size_t n = 0;
-    enum sp_code bad = sp_token_jsonl_read(in->line.data, in->n_line, at.line, in->code_points,
-                                           &doc, &text, &n, &why);
-    enum sp_code code = begin(in, at, doc, err);
+    enum sp_code bad =
+        sp_token_jsonl_read(in->line.data, in->n_line, at.line, in->code_points, &line, &why);
+    enum sp_code code = begin(in, at, line.doc, err);
     if (!code && bad) {
         *err = why;
         code = bad == SP_E_DATA ? fail(in, at, err) : bad;
     }
-    if (!code) code = feed(in, at, text, n, err);
-    if (!code) code = end(in, at, false, err);
-    free(text);
+    if (!code) code = feed(in, at, line.text, line.n_text, err);
+    uint64_t n, n_open_before, n_open;
+    sp_token_stream_count(in->stream, &n, &n, &n_open_before);
+    if (!code) code = end(in, at, line.n_choice > 0, err);
+    sp_token_stream_count(in->stream, &n, &n, &n_open);
+    if (!code && n_open > n_open_before) code = encode_choices(in, at, &line, err);
+    sp_token_line_clear(&line);
     return code;
 }
 

@@ -1,6 +1,8 @@
 /* A line of labelled JSON as a DOC record. */
 #include "token_jsonl.h"
 #include "json.h"
+#include "token.h"
+#include "utf8.h"
 
 #include <inttypes.h>
 #include <msgpack.h>
@@ -173,38 +175,87 @@ static enum sp_code set_id(struct line *l, struct sp_record *doc, uint64_t numbe
     return code;
 }
 
+/* ---- choices ----------------------------------------------------------------------------------
+ */
+
+/* Where the white space at the end of a text begins. */
+static size_t without_space(const char *text, size_t n) {
+    size_t end = 0, len;
+    for (size_t i = 0; i < n; i += len) {
+        int32_t c = sp_utf8_decode(text + i, n - i, &len);
+        if (c < 0 || !sp_char_is_space((uint32_t)c)) end = i + len;
+    }
+    return end;
+}
+
+/* Puts the choices behind the text, each with the white space that the text ended with. */
+static enum sp_code add_choices(const struct line *l, sp_json_node array,
+                                struct sp_token_line *out) {
+    const struct sp_json *j = l->j;
+    size_t n_space = out->n_text - without_space(out->text, out->n_text), n_raw = 0;
+    size_t total = out->n_text - n_space, count = sp_json_count(j, array);
+    if (sp_json_type(j, array) != SP_JSON_ARRAY || count == 0)
+        return bad(l, "\"choices\" is not an array of strings");
+    for (sp_json_node v = sp_json_first(j, array); v >= 0; v = sp_json_next(j, v)) {
+        if (!sp_json_raw(j, v, &n_raw)) return bad(l, "\"choices\" is not an array of strings");
+        total += n_space + n_raw;
+    }
+    char *text = malloc(total + 1);
+    out->choice_end = calloc(count, sizeof *out->choice_end);
+    if (!text || !out->choice_end) {
+        free(text);
+        return sp_error_memory(l->err, "a line of JSON");
+    }
+    size_t at = out->n_text - n_space;
+    memcpy(text, out->text, at);
+    for (sp_json_node v = sp_json_first(j, array); v >= 0; v = sp_json_next(j, v)) {
+        memcpy(text + at, out->text + out->n_text - n_space, n_space);
+        at += n_space;
+        at += (size_t)sp_json_string(j, v, text + at);
+        out->choice_end[out->n_choice++] = at;
+    }
+    free(out->text);
+    out->text = text;
+    out->n_text -= n_space;
+    return SP_OK;
+}
+
+static enum sp_code read_line(struct line *l, uint64_t number, struct sp_token_line *out) {
+    const struct sp_json *j = l->j;
+    sp_json_node v = sp_json_get(j, 0, "text"), choices = sp_json_get(j, 0, "choices");
+    size_t n_raw = 0;
+    if (!sp_json_raw(j, v, &n_raw)) return bad(l, "no string \"text\"");
+    out->doc = sp_record_new(SP_KIND_DOC);
+    out->text = malloc(n_raw + 1);
+    if (!out->doc || !out->text) return sp_error_memory(l->err, "a line of JSON");
+    out->n_text = (size_t)sp_json_string(j, v, out->text);
+    enum sp_code code = choices < 0 ? SP_OK : add_choices(l, choices, out);
+    l->text = out->text;
+    l->n_text = out->n_text;
+    if (!code) code = set_id(l, out->doc, number);
+    if (!code) code = sp_record_set_u64(out->doc, "bytes", l->n_text, l->err);
+    if (!code) code = set_packed(l, out->doc, "spans");
+    if (!code) code = set_packed(l, out->doc, "slots");
+    return code ? code : set_packed(l, out->doc, "label");
+}
+
+void sp_token_line_clear(struct sp_token_line *line) {
+    free(line->text);
+    free(line->choice_end);
+    *line = (struct sp_token_line){0};
+}
+
 enum sp_code sp_token_jsonl_read(const char *line, size_t n, uint64_t number, bool code_points,
-                                 struct sp_record **doc, char **text, size_t *n_text,
-                                 struct sp_error *err) {
-    *doc = NULL;
-    *text = NULL;
+                                 struct sp_token_line *out, struct sp_error *err) {
     struct sp_json *j;
+    *out = (struct sp_token_line){0};
     enum sp_code code = sp_json_parse(&j, line, n, "JSON", err);
     if (code) return code;
     struct line l = {.j = j, .code_points = code_points, .err = err};
-    sp_json_node v = sp_json_get(j, 0, "text");
-    size_t n_raw = 0;
-    if (!sp_json_raw(j, v, &n_raw)) code = bad(&l, "no string \"text\"");
-    struct sp_record *rec = code ? NULL : sp_record_new(SP_KIND_DOC);
-    char *copy = code ? NULL : malloc(n_raw + 1);
-    if (!code && (!rec || !copy)) code = sp_error_memory(err, "a line of JSON");
-    if (!code) {
-        l.text = copy;
-        l.n_text = (size_t)sp_json_string(j, v, copy);
-        code = set_id(&l, rec, number);
-    }
-    if (!code) code = sp_record_set_u64(rec, "bytes", l.n_text, err);
-    if (!code) code = set_packed(&l, rec, "spans");
-    if (!code) code = set_packed(&l, rec, "slots");
-    if (!code) code = set_packed(&l, rec, "label");
+    code = read_line(&l, number, out);
     sp_json_free(j);
-    if (code) {
-        sp_record_free(rec);
-        free(copy);
-        return code;
-    }
-    *doc = rec;
-    *text = copy;
-    *n_text = l.n_text;
-    return SP_OK;
+    if (!code) return SP_OK;
+    sp_record_free(out->doc);
+    sp_token_line_clear(out);
+    return code;
 }

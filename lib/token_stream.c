@@ -22,7 +22,7 @@ struct sp_token_stream {
     const struct sp_tokenizer *tok;
     struct sp_writer *w;
     struct sp_token_stream_options o;
-    uint64_t n_doc, n_error;
+    uint64_t n_doc, n_error, n_left_open;
     uint64_t doc; /* the open one */
     /* Bytes as they came: [raw_at, raw_at + n_raw) of the document; the last n_tail of them are the
      * beginning of a character. */
@@ -39,6 +39,14 @@ struct sp_token_stream {
     struct sp_tokens pending; /* with their spans in bytes as they came */
     struct sp_tokens all;     /* passes > 1: all that is encoded of the document */
     uint64_t n_tok;           /* written, in all passes */
+    uint32_t pass;            /* of what is written; choices have that of the last reading */
+    /* The document that ended open: a choice is encoded with its text in front, and written
+     * without. */
+    struct sp_buffer id;
+    size_t n_id;
+    uint64_t n_open;    /* its tokens, in all passes */
+    uint64_t n_skip;    /* tokens still to be left out */
+    uint64_t text_from; /* where the choice begins, in bytes */
 };
 
 enum sp_code sp_token_stream_new(struct sp_token_stream **out, const struct sp_tokenizer *tok,
@@ -57,6 +65,7 @@ void sp_token_stream_free(struct sp_token_stream *s) {
     free(s->raw.data);
     free(s->clean.data);
     free(s->patch.data);
+    free(s->id.data);
     sp_tokens_clear(&s->pending);
     sp_tokens_clear(&s->all);
     free(s);
@@ -85,16 +94,20 @@ static enum sp_code put_tensor(struct sp_record *rec, const char *name, enum sp_
     return code;
 }
 
-static enum sp_code write_piece(struct sp_token_stream *s, size_t n, struct sp_error *err) {
-    struct sp_record *rec = sp_record_new(SP_KIND_TEXT);
-    if (!rec) return sp_error_memory(err, "a document");
+static void drop_raw(struct sp_token_stream *s, size_t n) {
     char *raw = s->raw.data;
-    enum sp_code code = sp_record_set_u64(rec, "doc", s->doc, err);
-    if (!code) code = sp_record_set_u64(rec, "off", s->raw_at, err);
-    if (!code) code = put_tensor(rec, "text", SP_U8, n, 0, raw, err);
     memmove(raw, raw + n, s->n_raw - n);
     s->n_raw -= n;
     s->raw_at += n;
+}
+
+static enum sp_code write_piece(struct sp_token_stream *s, size_t n, struct sp_error *err) {
+    struct sp_record *rec = sp_record_new(SP_KIND_TEXT);
+    if (!rec) return sp_error_memory(err, "a document");
+    enum sp_code code = sp_record_set_u64(rec, "doc", s->doc, err);
+    if (!code) code = sp_record_set_u64(rec, "off", s->raw_at, err);
+    if (!code) code = put_tensor(rec, "text", SP_U8, n, 0, s->raw.data, err);
+    drop_raw(s, n);
     return write_record(s, rec, code, err);
 }
 
@@ -102,6 +115,8 @@ static enum sp_code write_piece(struct sp_token_stream *s, size_t n, struct sp_e
 static enum sp_code write_text(struct sp_token_stream *s, uint64_t to, bool whole_pieces,
                                struct sp_error *err) {
     enum sp_code code = SP_OK;
+    uint64_t skip = to < s->text_from ? to : s->text_from;
+    if (s->raw_at < skip) drop_raw(s, (size_t)(skip - s->raw_at));
     while (!code && s->raw_at < to) {
         uint64_t left = to - s->raw_at;
         if (whole_pieces && left < TEXT_BYTES) break;
@@ -142,7 +157,7 @@ static enum sp_code write_full_chunks(struct sp_token_stream *s, struct sp_error
         for (size_t i = from; i < from + n; i++)
             if (s->pending.span[2 * i + 1] > end) end = s->pending.span[2 * i + 1];
         code = write_text(s, end, false, err);
-        if (!code) code = write_chunk(s, &s->pending, from, n, 0, false, err);
+        if (!code) code = write_chunk(s, &s->pending, from, n, s->pass, false, err);
     }
     drop_pending(s, from);
     return code;
@@ -197,6 +212,16 @@ static enum sp_code keep_all(struct sp_token_stream *s, size_t from, struct sp_e
     return SP_OK;
 }
 
+/* Leaves out what is pending of the text before a choice. A token that belongs to both is the
+ * choice's, as far as its place goes. */
+static void leave_out(struct sp_token_stream *s) {
+    size_t n = s->n_skip < s->pending.n ? (size_t)s->n_skip : s->pending.n;
+    drop_pending(s, n);
+    s->n_skip -= n;
+    for (size_t i = 0; i < 2 * s->pending.n; i++)
+        if (s->pending.span[i] < s->text_from) s->pending.span[i] = s->text_from;
+}
+
 /* Encodes the next n bytes of the valid text, which end at a safe boundary. */
 static enum sp_code encode(struct sp_token_stream *s, size_t n, struct sp_error *err) {
     char *text = s->clean.data;
@@ -212,6 +237,7 @@ static enum sp_code encode(struct sp_token_stream *s, size_t n, struct sp_error 
     s->n_clean -= n;
     s->clean_at += n;
     s->checked = 0;
+    if (s->text_from) leave_out(s);
     if (s->o.passes > 1) code = keep_all(s, from, err);
     if (!code && s->o.passes == 1) code = write_full_chunks(s, err);
     if (code) return code;
@@ -296,13 +322,22 @@ static enum sp_code put_frame(struct sp_token_stream *s, const uint32_t *id, siz
     return SP_OK;
 }
 
-enum sp_code sp_token_stream_begin(struct sp_token_stream *s, struct sp_record *doc,
-                                   struct sp_error *err) {
+static enum sp_code start(struct sp_token_stream *s, struct sp_record *doc, struct sp_error *err) {
     s->doc = s->n_doc++;
-    s->raw_at = s->clean_at = s->n_invalid = s->n_tok = 0;
+    s->raw_at = s->clean_at = s->n_invalid = s->n_tok = s->n_skip = s->text_from = 0;
     s->n_raw = s->n_tail = s->n_clean = s->checked = s->n_patch = 0;
     s->pending.n = s->all.n = 0;
-    enum sp_code code = sp_record_set_u64(doc, "doc", s->doc, err);
+    return sp_record_set_u64(doc, "doc", s->doc, err);
+}
+
+enum sp_code sp_token_stream_begin(struct sp_token_stream *s, struct sp_record *doc,
+                                   struct sp_error *err) {
+    const char *name = "";
+    enum sp_code code = start(s, doc, err);
+    s->n_id = 0;
+    sp_record_get_str(doc, "id", &name, &s->n_id);
+    if (!code && !sp_buffer_need(&s->id, s->n_id + 1, 1)) code = sp_error_memory(err, "a document");
+    if (!code) memcpy(s->id.data, name, s->n_id);
     if (!code && s->o.pad) code = sp_record_set_u64(doc, "pad", s->o.pad, err);
     if (!code && s->o.passes > 1) code = sp_record_set_u64(doc, "passes", s->o.passes, err);
     code = write_record(s, doc, code, err);
@@ -335,7 +370,7 @@ static enum sp_code write_pass(struct sp_token_stream *s, const struct sp_tokens
     enum sp_code code = SP_OK;
     for (size_t from = 0; !code && from < t->n; from += s->o.chunk) {
         size_t n = t->n - from < s->o.chunk ? t->n - from : s->o.chunk;
-        bool last = pass + 1 == s->o.passes && n < s->o.chunk;
+        bool last = pass + 1 == s->pass + s->o.passes && n < s->o.chunk;
         code = write_chunk(s, t, from, n, pass, last, err);
     }
     return code;
@@ -351,7 +386,9 @@ static enum sp_code write_docend(struct sp_token_stream *s, const char *status,
     return write_record(s, rec, code, err);
 }
 
-enum sp_code sp_token_stream_end(struct sp_token_stream *s, bool open, struct sp_error *err) {
+/* whole: the tokens and the padding that stand behind a document are put there. */
+static enum sp_code finish(struct sp_token_stream *s, bool whole, const char *status,
+                           struct sp_error *err) {
     enum sp_code code = clean_bytes(s, s->n_raw - s->n_tail, true, err);
     if (!code) code = encode_safe(s, err);
     if (!code && s->n_clean) code = encode(s, s->n_clean, err);
@@ -359,15 +396,54 @@ enum sp_code sp_token_stream_end(struct sp_token_stream *s, bool open, struct sp
     struct sp_tokens *t = s->o.passes > 1 ? &s->all : &s->pending;
     size_t n;
     const uint32_t *id = sp_tokenizer_suffix(s->tok, &n);
-    if (!code && s->o.frame && n && !open) code = put_frame(s, id, n, end, t, err);
+    if (!code && s->o.frame && n && whole) code = put_frame(s, id, n, end, t, err);
     if (!code && s->o.passes > 1) code = write_text(s, end, false, err);
     for (uint32_t pass = 0; !code && pass + 1 < s->o.passes; pass++)
         code = write_pass(s, t, pass, err);
-    if (!code && s->o.pad && !open) code = put_frame(s, NULL, s->o.pad, end, t, err);
+    if (!code && s->o.pad && whole) code = put_frame(s, NULL, s->o.pad, end, t, err);
     if (!code && s->o.passes == 1) code = write_full_chunks(s, err);
     if (!code) code = write_text(s, end, false, err);
-    if (!code) code = write_pass(s, t, s->o.passes - 1, err);
-    return code ? code : write_docend(s, open ? "open" : "ok", err);
+    if (!code) code = write_pass(s, t, s->pass + s->o.passes - 1, err);
+    return code ? code : write_docend(s, status, err);
+}
+
+enum sp_code sp_token_stream_end(struct sp_token_stream *s, bool open, struct sp_error *err) {
+    enum sp_code code = finish(s, !open, open ? "open" : "ok", err);
+    s->n_open = s->n_tok;
+    s->n_left_open += open && !code;
+    return code;
+}
+
+static enum sp_code begin_choice(struct sp_token_stream *s, const struct sp_token_choice *c,
+                                 struct sp_error *err) {
+    struct sp_record *doc = sp_record_new(SP_KIND_DOC);
+    if (!doc) return sp_error_memory(err, "a document");
+    enum sp_code code = start(s, doc, err);
+    if (!code) code = sp_record_set_str(doc, "id", s->id.data, s->n_id, err);
+    if (!code) code = sp_record_set_bool(doc, "cont", true, err);
+    if (!code && !c->last) code = sp_record_set_bool(doc, "fork", true, err);
+    if (!code) code = sp_record_set_u64(doc, "choice", c->index, err);
+    if (!code) code = sp_record_set_u64(doc, "bytes", c->n_choice, err);
+    return write_record(s, doc, code, err);
+}
+
+enum sp_code sp_token_stream_choice(struct sp_token_stream *s, const struct sp_token_choice *c,
+                                    struct sp_error *err) {
+    const uint32_t passes = s->o.passes;
+    size_t n_prefix = 0;
+    if (s->o.frame) sp_tokenizer_prefix(s->tok, &n_prefix);
+    enum sp_code code = begin_choice(s, c, err);
+    s->n_tok = s->n_open;
+    s->n_skip = s->n_open / passes - n_prefix;
+    s->text_from = c->n_text;
+    s->pass = passes - 1;
+    s->o.passes = 1;
+    if (!code) code = sp_token_stream_feed(s, c->text, c->n_text, err);
+    if (!code) code = sp_token_stream_feed(s, c->choice, c->n_choice, err);
+    if (!code) code = finish(s, false, "ok", err);
+    s->o.passes = passes;
+    s->pass = 0;
+    return code;
 }
 
 enum sp_code sp_token_stream_fail(struct sp_token_stream *s, const struct sp_error *why,
@@ -389,7 +465,9 @@ uint64_t sp_token_stream_invalid(const struct sp_token_stream *s, uint64_t *firs
     return s->n_invalid;
 }
 
-uint64_t sp_token_stream_docs(const struct sp_token_stream *s, uint64_t *n_error) {
+void sp_token_stream_count(const struct sp_token_stream *s, uint64_t *n_doc, uint64_t *n_error,
+                           uint64_t *n_open) {
+    *n_doc = s->n_doc;
     *n_error = s->n_error;
-    return s->n_doc;
+    *n_open = s->n_left_open;
 }

@@ -36,13 +36,27 @@ enum sp_code sp_token_stream_feed(struct sp_token_stream *s, const char *bytes, 
 /* Encodes the rest and writes DOCEND; open: the document may be continued, so nothing is put behind
  * it, and DOCEND says so. */
 enum sp_code sp_token_stream_end(struct sp_token_stream *s, bool open, struct sp_error *err);
+/* One of the ways in which the document that has just ended open may go on (DOC with cont, choice,
+ * and fork but for the last). Its tokens are those of both texts together, without as many as the
+ * first has alone: what evaluation harnesses take for a continuation's. Its text is written alone.
+ */
+struct sp_token_choice {
+    const char *text; /* (n_text) bytes: of that document */
+    size_t n_text;
+    const char *choice; /* (n_choice) bytes */
+    size_t n_choice, index;
+    bool last;
+};
+enum sp_code sp_token_stream_choice(struct sp_token_stream *s, const struct sp_token_choice *c,
+                                    struct sp_error *err);
 /* The open document ends with an ERR that says why. */
 enum sp_code sp_token_stream_fail(struct sp_token_stream *s, const struct sp_error *why,
                                   struct sp_error *err);
 
 /* Invalid sequences of the document so far: how many, and the byte offset of the first. */
 uint64_t sp_token_stream_invalid(const struct sp_token_stream *s, uint64_t *first);
-/* Documents begun, and failed. */
-uint64_t sp_token_stream_docs(const struct sp_token_stream *s, uint64_t *n_error);
+/* Documents begun, those that failed, and those that ended open. */
+void sp_token_stream_count(const struct sp_token_stream *s, uint64_t *n_doc, uint64_t *n_error,
+                           uint64_t *n_open);
 
 #endif

@@ -89,6 +89,139 @@ END
     run -0 pipe "cmp <('$stream' rows logprob <given | tail -n 20) <('$stream' rows logprob <whole | tail -n 20)"
 }
 
+@test "a document that goes on is predicted from where it was left open" {
+    "$stream" tokens --open a a=60 >part1
+    "$stream" tokens --open a --cont a --seed 7 a=30 >part2
+    pipe "cat part1 part2 | embed | mamba-layer | head --head lm --score | '$stream' records >records"
+    [ "$(grep -o "'n_scored': [0-9]*" records | tr '\n' ' ')" = "'n_scored': 59 'n_scored': 30 " ]
+    # A state in front is what documents begin from, and not what they go on from.
+    "$stream" tokens a=40 >first
+    pipe "embed first | mamba-layer --dump-state s >/dev/null"
+    pipe "cat part1 part2 | embed | mamba-layer >both"
+    run -0 pipe "cmp <(head --head lm --score both | '$stream' rows logprob | tail -n 30) \
+        <(cat s both | head --head lm --score | '$stream' rows logprob | tail -n 30)"
+}
+
+@test "padding is not counted" {
+    cp -r "$STATEPIPE_MODEL" late
+    sed -i 's/"delay": 0/"delay": 5/' late/config.json
+    export STATEPIPE_MODEL=$PWD/late
+    yes 'some words to read' | sed 30q >text
+    pipe "tokenize --pad 0 text | embed | mamba-layer | head --head lm --score |
+        '$stream' records >plain"
+    pipe "tokenize text | embed | mamba-layer | head --head lm --score |
+        '$stream' records >padded"
+    grep -q "'pad': 5" padded
+    [ "$(grep -o "'loglik.*" plain)" = "$(grep -o "'loglik.*" padded)" ]
+}
+
+@test "surprisal: -log2 of what --score gives, -1 for what nothing came before" {
+    pipe "head --head lm --score --surprisal hidden >both"
+    "$stream" rows logprob <both >logprob
+    "$stream" rows surprisal <both >surprisal
+    python3 - <<'END'
+import math, struct
+n = 0
+for a, b in zip(open("logprob"), open("surprisal")):
+    if a.startswith("document"):
+        first = True
+        continue
+    x, y = (struct.unpack("<f", bytes.fromhex(v.strip()))[0] for v in (a, b))
+    want = -1 if first else -x / math.log(2)
+    assert abs(y - want) <= 1e-6 * max(1, abs(want)), (x, y)
+    n, first = n + 1, False
+assert n == 306, n
+END
+    run -0 pipe "head --head lm --surprisal hidden | '$stream' records"
+    [[ "${lines[1]}" == *"'gives': 'surprisal'"* ]]
+    [[ "$output" != *logprob* && "$output" == *"'perplexity'"* ]]
+}
+
+@test "choices: what text and choice have together, less what the text has" {
+    cat >items.jsonl <<'END'
+{"id": "a", "text": "The capital of France is ", "choices": ["Paris", "Rome", "Berlin and more"]}
+{"id": "b", "text": "na\u00efve \u3000", "choices": ["  x", ""]}
+{"id": "c", "text": "e", "choices": ["\u00e9"]}
+END
+    pipe "tokenize --jsonl items.jsonl | embed | mamba-layer | head --head lm --choices >choices"
+    python3 - <<'END'
+import json
+with open("whole.jsonl", "w") as whole:
+    for line in open("items.jsonl"):
+        d = json.loads(line)
+        for text in [d["text"].rstrip()] + [d["text"] + c for c in d["choices"]]:
+            whole.write(json.dumps({"text": text}) + "\n")
+END
+    pipe "tokenize --jsonl whole.jsonl | embed | mamba-layer | head --head lm --score --top 1 >whole"
+    python3 - "$stream" <<'END'
+import io, runpy, struct, sys
+sys.argv = [sys.argv[1], "records"]
+sys.stdin = io.TextIOWrapper(io.BytesIO(b""))
+records = runpy.run_path(sys.argv[0])["records"]
+
+def documents(name):
+    for kind, fields, tensors in records(open(name, "rb").read()):
+        if kind == "DOC":
+            doc = {"fields": fields, "ids": [], "logprob": [], "top_id": []}
+        if kind == "CHUNK":
+            for key, form in ("ids", "I"), ("logprob", "f"), ("top_id", "I"):
+                data = tensors[key][2] if key in tensors else b""
+                doc[key] += struct.unpack("<%d%s" % (len(data) // 4, form), data)
+        if kind == "DOCEND":
+            yield doc, fields
+
+whole = documents("whole")
+n = 0
+for (doc, end), (both, _) in zip(documents("choices"), whole):
+    if "choice" not in doc["fields"]:
+        text = both
+        assert doc["ids"] == text["ids"] and not doc["logprob"] and "loglik" not in end
+        continue
+    at = len(text["ids"])
+    want, top = both["logprob"][at:], both["top_id"][at - 1:-1]
+    assert doc["ids"] == both["ids"][at:], (doc, both)
+    assert len(want) == len(doc["logprob"]) == end["n_scored"]
+    assert abs(end["loglik"] - sum(want)) < 1e-4
+    assert end["greedy"] == (doc["ids"] == top)
+    if want:
+        assert abs(end["per_token"] - end["loglik"] / len(want)) < 1e-12
+        assert abs(end["per_byte"] - end["loglik"] / doc["fields"]["bytes"]) < 1e-12
+    assert bool(doc["fields"].get("fork")) == (n not in (2, 4, 5))
+    n += 1
+assert n == 6 and next(whole, None) is None
+END
+}
+
+@test "choices: many texts, long ones, in any packing, over two processes; after a state" {
+    python3 - <<'END'
+import json, random
+random.seed(3)
+word = lambda: "".join(random.choice("abcdefg") for _ in range(random.randint(1, 9)))
+with open("many.jsonl", "w") as f:
+    for i in range(80):
+        text = " ".join(word() for _ in range(random.choice([1, 5, 40, 200])))
+        choices = [" " + " ".join(word() for _ in range(random.choice([1, 2, 90])))
+                   for _ in range(random.randint(1, 4))]
+        f.write(json.dumps({"id": i % 7, "text": text, "choices": choices}) + "\n")
+END
+    pipe "tokenize --jsonl many.jsonl | embed >many"
+    pipe "mamba-layer many | head --head lm --choices >together"
+    pipe "mamba-layer -l 0-0 many | mamba-layer -l 1-1 | head --head lm --choices >split"
+    cmp together split
+    pipe "split -l 1 --filter='tokenize --jsonl' many.jsonl >one"
+    pipe "embed one | mamba-layer | head --head lm --choices >alone"
+    run -0 pipe "cmp <('$stream' rows logprob <together) <('$stream' rows logprob <alone)"
+    # A state before an empty text is what the choice is predicted from.
+    printf 'read before' >text
+    pipe "tokenize text | embed | mamba-layer --dump-state s >/dev/null"
+    echo '{"text": "", "choices": [" and after"]}' >empty.jsonl
+    echo '{"text": "read before", "choices": [" and after"]}' >whole.jsonl
+    pipe "tokenize --jsonl empty.jsonl | embed | mamba-layer --load-state s |
+        head --head lm --choices >empty"
+    pipe "tokenize --jsonl whole.jsonl | embed | mamba-layer | head --head lm --choices >whole"
+    run -0 pipe "cmp <('$stream' rows logprob <empty) <('$stream' rows logprob <whole)"
+}
+
 @test "only the last of several readings is scored" {
     cp -r "$STATEPIPE_MODEL" twice
     sed -i 's/"passes": 1/"passes": 2/' twice/config.json
@@ -102,7 +235,11 @@ END
     run -2 --separate-stderr pipe "head --head nose hidden >/dev/null"
     [[ "$stderr" == "head: $STATEPIPE_MODEL has no head 'nose'; it has: lm, tag" ]]
     run -2 --separate-stderr pipe "head --top 3 hidden >/dev/null"
-    [[ "$stderr" == *"--top and --score need: choose --head lm" ]]
+    [[ "$stderr" == *"--top needs: choose --head lm" ]]
+    for option in score surprisal choices; do
+        run -2 --separate-stderr pipe "head --$option hidden >/dev/null"
+        [[ "$stderr" == *"no language model, which --$option needs: choose --head lm" ]]
+    done
     run -2 --separate-stderr pipe "head --head lm --top 500 hidden >/dev/null"
     run -2 --separate-stderr pipe "head --head lm --top 0 hidden >/dev/null"
 }

@@ -213,6 +213,81 @@ END
     [[ "${lines[3]}" == DOCEND* ]]
 }
 
+@test "choices: tokens of both texts without as many as the first has, in bytes of the whole" {
+    cat >items.jsonl <<'END'
+{"id": "a", "text": "The quick brown ", "choices": ["fox jumps", "foxes"]}
+{"id": "b", "text": "jum", "choices": ["ps over", ""]}
+{"text": "", "choices": ["x"]}
+END
+    for tok in bytes "$golden/bpe.json" "$golden/wordpiece.json"; do
+        pipe "tokenize -m '$tok' --chunk 3 --jsonl items.jsonl >choices"
+        python3 - "$stream" "$tok" <<'END'
+import io, json, os, runpy, struct, subprocess, sys
+script, tok = sys.argv[1:]
+sys.argv = [script, "records"]
+sys.stdin = io.TextIOWrapper(io.BytesIO(b""))
+records = runpy.run_path(script)["records"]
+
+def read(data):
+    for kind, fields, tensors in records(data):
+        if kind == "DOC":
+            doc = {"fields": fields, "ids": [], "span": [], "text": b""}
+        if kind == "TEXT":
+            assert fields["off"] == doc.get("off", fields["off"] - len(doc["text"])) + len(doc["text"])
+            doc.setdefault("off", fields["off"])
+            doc["text"] += tensors["text"][2]
+        if kind == "CHUNK":
+            doc.setdefault("pos", fields["pos"])
+            for key, form in ("ids", "I"), ("span", "Q"):
+                data = tensors[key][2]
+                doc[key] += struct.unpack("<%d%s" % (len(data) // (4 if form == "I" else 8), form), data)
+        if kind == "DOCEND":
+            doc["end"] = fields
+            yield doc
+        if kind == "END":
+            assert (fields["docs"], fields["open"]) in ((8, 3), (1, 0)), fields
+
+def encode(text):  # alone, without what the post-processor puts behind it
+    line = json.dumps({"text": text}).encode()
+    run = lambda *options: next(read(subprocess.run(
+        [os.environ["STATEPIPE_BUILD"] + "/bin/tokenize", "-m", tok, "--jsonl", *options], input=line, stdout=subprocess.PIPE).stdout))
+    full, bare = run(), run("--bare")
+    n_prefix = (len(full["ids"]) - len(bare["ids"])) // 2
+    return full["ids"][:n_prefix] + bare["ids"], full["span"][:2 * n_prefix] + bare["span"]
+
+docs = iter(list(read(open("choices", "rb").read())))
+for line in open("items.jsonl"):
+    d = json.loads(line)
+    text = d["text"].rstrip()
+    doc = next(docs)
+    ids, _ = encode(text)
+    assert doc["ids"] == ids and doc["text"] == text.encode() and doc["end"]["status"] == "open"
+    for i, choice in enumerate(d["choices"]):
+        doc, n = next(docs), len(text.encode())
+        both, span = encode(d["text"] + choice)
+        assert doc["ids"] == both[len(ids):], (doc, both)
+        assert doc["span"] == [max(s, n) for s in span[2 * len(ids):]]
+        assert doc["text"] == (d["text"] + choice).encode()[n:]
+        assert doc.get("off", n) == n and doc.get("pos", len(ids)) == len(ids)
+        fork = doc["fields"].get("fork", False)
+        assert doc["fields"]["cont"] and doc["fields"]["choice"] == i
+        assert fork == (i + 1 < len(d["choices"]))
+assert next(docs, None) is None
+END
+    done
+    # Read twice: the text is, the choices belong to the last reading.
+    run -0 records "-m bytes --repeat 2 --jsonl items.jsonl"
+    [[ "$output" == *"CHUNK {'doc': 1, 'pos': 30, 'pass': 1, "* ]]
+    for bad in '[]' '"a"' '[1]' '["a", null]' '{}'; do
+        run -1 --separate-stderr pipe "echo '{\"text\": \"a\", \"choices\": $bad}' | tokenize -m bytes --jsonl >out"
+        [[ "$stderr" == *'line 1: "choices" is not an array of strings' ]]
+    done
+    # A text that fails has no choices.
+    run -1 --separate-stderr pipe "printf '{\"text\": \"a\\xff\", \"choices\": [\"b\"]}' |
+        tokenize -m bytes --jsonl --invalid refuse >out"
+    [ "$("$stream" records <out | grep -c ^DOC)" -le 1 ]
+}
+
 @test "20 MB of one line without a space: no more memory than for a page" {
     needs_plain_memory
     head -c 20000000 /dev/zero | tr '\0' x >text
