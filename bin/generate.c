@@ -10,18 +10,26 @@
 #include <time.h>
 
 #define PROMPT_BYTES_MAX ((size_t)1 << 30)
+#define BEAM_TOKENS_MAX 65536
 
 static struct {
     const char *model, *device, *dtype, *load_state, *dump_state, *output;
-    int64_t jobs, batch;
+    int64_t jobs, batch, beam;
+    double length_penalty;
     bool lines, null, bare;
     int verbose;
     struct sp_option_list stop;
-} opt = {.device = "auto", .dtype = "f32", .output = "text", .batch = SP_GENERATE_BATCH_MAX};
+} opt = {.device = "auto",
+         .dtype = "f32",
+         .output = "text",
+         .batch = SP_GENERATE_BATCH_MAX,
+         .length_penalty = 1};
 
 static const struct sp_option options[] = {
     SAMPLING_OPTION_TOKENS,
     SAMPLING_OPTIONS,
+    {SP_OPT_INT, 0, "beam", "N", "the most probable text that N beams find", &opt.beam, 1,
+     SP_GENERATE_BATCH_MAX},
     {SP_OPT_LIST, 0, "stop", "TEXT", "end before this text (repeatable)", &opt.stop, 0, 0},
     {SP_OPT_STRING, 0, "load-state", "FILE", "go on from this state", &opt.load_state, 0, 0},
     {SP_OPT_STRING, 0, "dump-state", "NAME", "write the final state (%i, %n)", &opt.dump_state, 0,
@@ -30,9 +38,12 @@ static const struct sp_option options[] = {
     {SP_OPT_CHOICE, 'o', "output", "text|jsonl", "what is written (text)", &opt.output, 0, 0},
     CLI_OPTION_MODEL(opt.model),
     CLI_OPTION_REST,
+    SAMPLING_OPTION_REPETITION,
     {SP_OPT_FLAG, '0', "null", NULL, "end each text with a NUL", &opt.null, 0, 0},
     {SP_OPT_FLAG, 0, "bare", NULL, "prompts without the tokens of the post-processor", &opt.bare, 0,
      0},
+    {SP_OPT_DOUBLE, 0, "length-penalty", "A", "beams: log-probability / tokens^A (1)",
+     &opt.length_penalty, 0, 10},
     {SP_OPT_INT, 0, "batch", "N", "texts decoded together (64)", &opt.batch, 1,
      SP_GENERATE_BATCH_MAX},
     CLI_OPTION_DTYPE(opt.dtype),
@@ -202,6 +213,12 @@ static enum sp_code text(void *ctx, const struct sp_generated *g, const char *by
 static enum sp_code check(int n_prompt, struct sp_error *err) {
     if (opt.lines && n_prompt > 0)
         return sp_error_set(err, SP_E_USAGE, "--lines reads standard input: no PROMPT beside it");
+    if (opt.beam && (sampling_draws() || sampling.temperature > 0 || sampling.repetition != 1))
+        return sp_error_set(err, SP_E_USAGE,
+                            "--beam looks for the most probable text: no temperature, cuts, seed "
+                            "or penalty beside it");
+    if (opt.beam && sampling.n_max > BEAM_TOKENS_MAX)
+        return sp_error_set(err, SP_E_USAGE, "--beam: at most %d tokens (-n)", BEAM_TOKENS_MAX);
     for (size_t i = 0; i < opt.stop.n; i++)
         if (opt.stop.item[i][0] == 0) return sp_error_set(err, SP_E_USAGE, "--stop '': empty");
     return SP_OK;
@@ -239,6 +256,8 @@ static enum sp_code run(struct run *r, struct sp_error *err) {
     r->flush = fstat(STDOUT_FILENO, &st) != 0 || !S_ISREG(st.st_mode);
     r->o = (struct sp_generate_options){.sample = sampling_options(),
                                         .n_max = sampling.n_max,
+                                        .beam = opt.beam,
+                                        .length_alpha = opt.length_penalty,
                                         .stop = opt.stop.item,
                                         .n_stop = opt.stop.n,
                                         .from = r->from,

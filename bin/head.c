@@ -28,6 +28,7 @@ static const struct sp_option options[] = {
     CLI_OPTION_DTYPE(opt.dtype),
     CLI_OPTION_DEVICE(opt.device),
     SAMPLING_OPTIONS,
+    SAMPLING_OPTION_REPETITION,
     CLI_OPTION_END};
 
 static const struct sp_program program = {

@@ -16,8 +16,8 @@ static struct {
     { SP_OPT_INT, 'n', "tokens", "N", "tokens of a text (128)", &sampling.n_max, 0, 1e15 }
 #define SAMPLING_OPTION_TEMPERATURE                                                                \
     {                                                                                              \
-        SP_OPT_DOUBLE, 't', "temperature", "T",                                                    \
-            "0: the best token (default; 1 with a cut or seed)", &sampling.temperature, 0, 1e6     \
+        SP_OPT_DOUBLE, 't', "temperature", "T", "0: the best token (1 with a cut or seed)",        \
+            &sampling.temperature, 0, 1e6                                                          \
     }
 #define SAMPLING_OPTION_TOP_K                                                                      \
     { SP_OPT_INT, 0, "top-k", "K", "draw from the K best", &sampling.top_k, 1, 1 << 24 }
@@ -40,7 +40,7 @@ static struct {
     { SP_OPT_INT, 's', "seed", "N", "of the draws (0)", &sampling.seed, 0, 1e18 }
 #define SAMPLING_OPTIONS                                                                           \
     SAMPLING_OPTION_TEMPERATURE, SAMPLING_OPTION_TOP_K, SAMPLING_OPTION_TOP_P,                     \
-        SAMPLING_OPTION_MIN_P, SAMPLING_OPTION_REPETITION, SAMPLING_OPTION_SEED
+        SAMPLING_OPTION_MIN_P, SAMPLING_OPTION_SEED
 
 /* Something that only draws need was asked for. */
 static inline bool sampling_draws(void) {

@@ -1,5 +1,6 @@
 /* Generation. */
 #include "generate.h"
+#include "beam.h"
 #include "token_out.h"
 
 #include <stdlib.h>
@@ -22,6 +23,8 @@ struct generate {
     struct sp_lm *lm;
     const struct sp_generate_options *o;
     struct sp_sampler *sampler;
+    uint8_t *role;            /* (vocabulary) for the beam: of every token of a text that goes on */
+    size_t places;            /* texts at a time */
     struct text text[WINDOW]; /* of number i at i % WINDOW */
     uint64_t first, next;     /* numbers: to be written, to be begun */
     bool no_more;
@@ -43,6 +46,11 @@ static void text_clear(struct generate *g, struct text *t) {
     *t = (struct text){0};
 }
 
+static struct sp_token_out token_out(const struct generate *g) {
+    return (struct sp_token_out){
+        .tok = sp_lm_tokenizer(g->lm), .stop = g->o->stop, .n_stop = g->o->n_stop};
+}
+
 static void finish(struct text *t, enum sp_generate_end end) {
     t->g.end = end;
     t->done = true;
@@ -54,8 +62,7 @@ static void finish(struct text *t, enum sp_generate_end end) {
 static enum sp_code begin(struct generate *g, struct text *t, struct sp_error *err) {
     const struct sp_generate_options *o = g->o;
     t->g.number = g->next++;
-    t->out =
-        (struct sp_token_out){.tok = sp_lm_tokenizer(g->lm), .stop = o->stop, .n_stop = o->n_stop};
+    t->out = token_out(g);
     enum sp_code code =
         o->from ? sp_lm_seq_fork(g->lm, o->from, &t->seq, err) : sp_lm_seq_new(g->lm, &t->seq, err);
     if (code) return code;
@@ -67,7 +74,7 @@ static enum sp_code begin(struct generate *g, struct text *t, struct sp_error *e
 
 /* New prompts for the places that are free. */
 static enum sp_code begin_texts(struct generate *g, struct sp_error *err) {
-    while (!g->no_more && g->n_active < (size_t)g->o->batch && g->next - g->first < WINDOW) {
+    while (!g->no_more && g->n_active < g->places && g->next - g->first < WINDOW) {
         struct text *t = &g->text[g->next % WINDOW];
         enum sp_generate_next what = SP_NEXT_NONE;
         bool idle = g->n_active == 0;
@@ -150,6 +157,66 @@ static enum sp_code step(struct generate *g, struct sp_error *err) {
     return code ? code : sp_lm_step(g->lm, seq, id, k, err);
 }
 
+/* ---- beam search ---------------------------------------------------------------------------- */
+
+static const uint8_t *follow(void *ctx, size_t start, const uint32_t *id, size_t n) {
+    const struct generate *g = ctx;
+    struct sp_error ignored;
+    (void)start;
+    if (n == (size_t)g->o->n_max) return NULL;
+    if (n == 0 || g->o->n_stop == 0) return g->role;
+    struct sp_token_out t = token_out(g);
+    for (size_t i = 0; i < n; i++) sp_token_out_add(&t, id[i], &ignored);
+    sp_token_out_clear(&t);
+    return t.stopped ? NULL : g->role;
+}
+
+/* A text becomes its best hypothesis. */
+static enum sp_code take_best(struct generate *g, struct text *t, const struct sp_beam_hyp *h,
+                              struct sp_error *err) {
+    enum sp_code code = SP_OK;
+    for (size_t i = 0; !code && i < h->n; i++) {
+        code = sp_token_out_add(&t->out, h->id[i], err);
+        if (!code && g->o->whole) code = sp_lm_step(g->lm, &t->seq, &h->id[i], 1, err);
+    }
+    t->g.n_tok = h->n;
+    finish(t, t->out.stopped ? SP_END_STOP : h->ended ? SP_END_EOS : SP_END_LENGTH);
+    return code;
+}
+
+static enum sp_code search(struct generate *g, struct sp_error *err) {
+    const struct sp_lm_seq *seq[SP_GENERATE_BATCH_MAX];
+    struct sp_beam_list list[SP_GENERATE_BATCH_MAX];
+    const struct sp_beam_options o = {.width = (size_t)g->o->beam,
+                                      .n_best = (size_t)g->o->beam,
+                                      .max_tokens = (size_t)g->o->n_max,
+                                      .length_alpha = g->o->length_alpha,
+                                      .follow = follow,
+                                      .ctx = g};
+    for (size_t i = 0; i < g->n_active; i++) seq[i] = g->active[i]->seq;
+    enum sp_code code = sp_beam_search(g->lm, seq, g->n_active, &o, list, err);
+    if (code) return code;
+    for (size_t i = 0; i < g->n_active; i++) {
+        if (!code) code = take_best(g, g->active[i], &list[i].item[0], err);
+        sp_beam_list_clear(&list[i]);
+    }
+    return code;
+}
+
+static enum sp_code prepare_beam(struct generate *g, const uint32_t *never, size_t n_never,
+                                 struct sp_error *err) {
+    const size_t vocab = (size_t)sp_lm_vocab(g->lm);
+    const int64_t eos = sp_lm_eos(g->lm);
+    g->role = malloc(vocab);
+    if (!g->role) return sp_error_memory(err, "generation");
+    memset(g->role, SP_BEAM_TEXT, vocab);
+    for (size_t i = 0; i < n_never; i++) g->role[never[i]] = 0;
+    if (eos >= 0 && eos < (int64_t)vocab) g->role[eos] = SP_BEAM_END;
+    g->places /= (size_t)g->o->beam;
+    if (g->places == 0) g->places = 1;
+    return SP_OK;
+}
+
 /* ---- writing -------------------------------------------------------------------------------- */
 
 static enum sp_code write_texts(struct generate *g, struct sp_error *err) {
@@ -172,7 +239,7 @@ static enum sp_code run(struct generate *g, struct sp_error *err) {
         code = begin_texts(g, err);
         if (!code) code = read_prompts(g, err);
         leave(g);
-        if (!code && g->n_active > 0) code = step(g, err);
+        if (!code && g->n_active > 0) code = g->role ? search(g, err) : step(g, err);
         leave(g);
         if (!code) code = write_texts(g, err);
         if (g->no_more && g->first == g->next) break;
@@ -188,12 +255,15 @@ enum sp_code sp_generate_run(struct sp_lm *lm, const struct sp_generate_options 
     if (!g) return sp_error_memory(err, "generation");
     g->lm = lm;
     g->o = o;
+    g->places = (size_t)o->batch;
     g->logits = malloc((size_t)(o->batch * sp_lm_vocab(lm)) * sizeof *g->logits);
     enum sp_code code = g->logits ? SP_OK : sp_error_memory(err, "generation");
     if (!code) code = sp_sampler_new(&g->sampler, &o->sample, sp_lm_vocab(lm), never, n_never, err);
+    if (!code && o->beam > 0) code = prepare_beam(g, never, n_never, err);
     if (!code) code = run(g, err);
     for (size_t i = 0; i < WINDOW; i++) text_clear(g, &g->text[i]);
     sp_sampler_free(g->sampler);
+    free(g->role);
     free(g->logits);
     free(g);
     return code;

@@ -35,12 +35,15 @@ struct sp_generated {
 struct sp_generate_options {
     struct sp_sample_options sample;
     int64_t n_max; /* tokens of a text */
+    /* > 0: of each text the best of so many hypotheses (beam.h), in place of what `sample` says. */
+    int64_t beam;
+    double length_alpha; /* of beam.h */
     const char *const *stop;
     size_t n_stop;
     const struct sp_lm_seq *from; /* what every prompt goes on from, or NULL */
-    bool at_once;                 /* a text comes out whole, at its end */
+    bool at_once;                 /* a text comes out whole, at its end; with `beam` it does */
     bool whole;                   /* for a state: the last token is read too */
-    int64_t batch;                /* 1 .. SP_GENERATE_BATCH_MAX */
+    int64_t batch;                /* 1 .. SP_GENERATE_BATCH_MAX; hypotheses count as texts */
     void *ctx;
     /* The ids of the next prompt, malloc'ed, which are taken over. idle: it may wait for one. */
     enum sp_code (*next)(void *ctx, bool idle, uint32_t **id, size_t *n,

@@ -200,3 +200,42 @@ END
     [[ "${stderr_lines[0]}" == "generate: $STATEPIPE_MODEL, head 'lm', products in f32; cpu: kernels "* ]]
     [[ "${stderr_lines[1]}" == "generate: 1 texts, 3 tokens, "* ]]
 }
+
+# The log-probability of a text behind the prompt, from head --score.
+logprob() {
+    cat prompt.txt "$1" >joined
+    pipe "tokenize joined | embed | mamba-layer | head --head lm --score >scores"
+    "$BATS_TEST_DIRNAME/stream.py" rows logprob <scores | tail -n "$(wc -c <"$1")" |
+        python3 -c 'import struct, sys
+print(sum(struct.unpack("<f", bytes.fromhex(x))[0] for x in sys.stdin))'
+}
+
+@test "beams: one is greedy; more find what is more probable; batches and states do not show" {
+    pipe "generate -n 25 <prompt.txt >greedy; generate -n 25 --beam 1 --length-penalty 0 <prompt.txt >one"
+    cmp greedy one
+    pipe "generate -n 25 --beam 8 <prompt.txt >eight"
+    run -1 cmp -s greedy eight
+    python3 -c 'import sys; print(*sys.argv[1:]); assert float(sys.argv[1]) > float(sys.argv[2]) + 0.01' \
+        "$(logprob eight)" "$(logprob greedy)"
+    for i in 1 2 3 4 5; do echo "Prompt $i"; done >lines
+    pipe "generate -l -n 9 --beam 4 <lines >all; generate -l -n 9 --beam 4 --batch 1 <lines | cmp - all"
+    pipe "generate -n 25 --beam 8 --dump-state b <prompt.txt >eight; cat prompt.txt eight >joined"
+    pipe "state info b" | grep -q "$(wc -c <joined) tokens"
+    pipe "generate -n 0 --dump-state a <prompt.txt; generate -n 25 --beam 8 --load-state a ''" | cmp - eight
+}
+
+@test "beams: stop texts end them; what they do not go with is refused" {
+    pipe "generate -n 25 --beam 8 <prompt.txt >eight"
+    python3 - <<'END'
+import os, subprocess
+text = open("eight", "rb").read()
+stop = text[6:8]
+run = lambda *a: subprocess.run([os.environ["STATEPIPE_BUILD"] + "/bin/generate", "-n", "25", "--beam", *a],
+                                stdin=open("prompt.txt"), capture_output=True, check=True).stdout
+assert stop not in run("8", "--stop", stop)
+assert run("1", "--length-penalty", "0", "--stop", stop) == run("1", "--length-penalty", "0").split(stop)[0]
+END
+    run -2 --separate-stderr pipe "generate --beam 2 -s 1 x"
+    [[ "$stderr" == *"--beam looks for the most probable text"* ]]
+    run -2 --separate-stderr pipe "generate --beam 2 -n 1000000 x"
+}
