@@ -42,12 +42,25 @@ static enum sp_code read_config(struct sp_train *run, struct sp_error *err) {
     return code;
 }
 
+/* A language model of a config that has no head for one: that head alone. Other heads do not fit
+ * layers that move away from them, and what they asked of the text goes with them. */
+static void become_lm(struct sp_config *c) {
+    for (uint32_t i = 0; i < c->n_head; i++)
+        if (c->head[i].type == SP_HEAD_LM) return;
+    c->n_head = 1;
+    c->head[0] = (struct sp_head){.name = "lm", .type = SP_HEAD_LM};
+    snprintf(c->default_head, sizeof c->default_head, "lm");
+    c->passes = 1;
+    c->delay = 0;
+}
+
 /* The head that is trained: by name, or the first of the task's type. */
 static enum sp_code pick_head(struct sp_train *run, uint32_t *index, struct sp_error *err) {
     static const char *const task_name[] = {"tag", "lm", "class"};
     static const enum sp_head_type type[] = {SP_HEAD_TAG, SP_HEAD_LM, SP_HEAD_CLASS};
     const struct sp_train_options *o = &run->options;
     uint32_t i = 0;
+    if (o->task == SP_TRAIN_LM) become_lm(&run->config);
     *index = run->config.n_head;
     if (o->task == SP_TRAIN_LM) return SP_OK;
     while (i < run->config.n_head && (run->config.head[i].type != type[o->task] ||

@@ -205,3 +205,14 @@ END
     : >file
     run -74 pipe "train $options --steps 2 -o file/out s"
 }
+
+@test "a tagger goes on as a language model: with that head alone, and without the tagger's padding" {
+    pipe "mkresume -n 60 | tokenize -m $TREE/share/model --jsonl | tee s |
+        train --init $TREE/share/model --task lm --batch 1024 --steps 3 -o lm" 2>err
+    run -0 python3 -c 'import json; c = json.load(open("lm/config.json"))["statepipe"]
+print(c["default_head"], c["heads"], c["delay"])'
+    [ "$output" = "lm {'lm': {'type': 'lm'}} 0" ]
+    run -0 pipe "echo text | tokenize -m lm | embed | mamba-layer | head --score | inspect"
+    [[ $output == *perplexity* ]]
+    run -0 pipe "train --init lm --task lm --batch 1024 --steps 1 -o more s"
+}
