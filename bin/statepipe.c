@@ -1,5 +1,6 @@
 /* statepipe: the one command on a user's PATH. Runs a program of the project, or a pipeline of
  * them. */
+#include "../lib/model.h"
 #include "run.h"
 
 #include <dirent.h>
@@ -16,6 +17,7 @@ static const char usage[] =
     "  statepipe PROGRAM ...       run one program: statepipe tokenize --help\n"
     "  statepipe help [PROGRAM]    this text, or a program's manual\n"
     "  statepipe --exec-path       the folder of the programs\n"
+    "  statepipe --model-path      the folder of the model used where none is named\n"
     "  statepipe --version         the version\n"
     "\n"
     "Programs:";
@@ -122,6 +124,11 @@ static enum sp_code exec_help(char *name, struct sp_error *err) {
     return exec_program(argv, err);
 }
 
+static int print_line(const char *line) {
+    printf("%s\n", line);
+    return cli_close(&program, 0);
+}
+
 int main(int argc, char **argv) {
     struct sp_error err = {0};
     char dir[PATH_MAX];
@@ -132,12 +139,14 @@ int main(int argc, char **argv) {
                (strcmp(word, "help") == 0 && argc == 2)) {
         return print_help();
     } else if (strcmp(word, "--version") == 0) {
-        printf("statepipe %s\n", SP_VERSION);
-        return cli_close(&program, 0);
+        return print_line("statepipe " SP_VERSION);
     } else if (strcmp(word, "--exec-path") == 0) {
         if (run_exec_path(dir, &err)) return cli_fail(&program, &err);
-        printf("%s\n", dir);
-        return cli_close(&program, 0);
+        return print_line(dir);
+    } else if (strcmp(word, "--model-path") == 0) {
+        char real[PATH_MAX];
+        if (sp_model_default_dir(dir, sizeof dir, &err)) return cli_fail(&program, &err);
+        return print_line(realpath(dir, real) ? real : dir);
     } else if (strcmp(word, "help") == 0) {
         exec_help(argv[2], &err);
     } else if (strcmp(word, "sh") == 0) {

@@ -28,7 +28,7 @@ $3 == "" {
 }
 END {
     print "    if ((COMP_CWORD == 1)); then"
-    print "        words=\"sh help --help --version --exec-path" programs "\""
+    print "        words=\"sh help --help --version --exec-path --model-path" programs "\""
     print "    elif [[ ${COMP_WORDS[1]} == help ]]; then"
     print "        words=\"" substr(programs, 2) "\""
     print "    else"

@@ -54,6 +54,15 @@ setup() {
     [ "$output" = "$(realpath "$home/libexec/statepipe")" ]
 }
 
+@test "--model-path: the model in the tree, or that of the environment" {
+    run -0 "$sp" --model-path
+    [ "$output" = "$(realpath "$TREE/share/model")" ]
+    STATEPIPE_MODEL=$TREE/tests/golden/tiny run -0 "$sp" --model-path
+    [ "$output" = "$(realpath "$TREE/tests/golden/tiny")" ]
+    STATEPIPE_MODEL=/nowhere run -66 --separate-stderr "$sp" --model-path
+    [[ $stderr == "statepipe: no model in /nowhere"* ]]
+}
+
 @test "sh: our programs come first, for the pipeline only" {
     run -0 "$home/bin/statepipe" sh 'echo x | head -1'
     [ "$output" = "our head: -1" ]
