@@ -3,14 +3,20 @@
 #include "filter.h"
 
 #define CHECKPOINT_TOKENS 65536
+#define CACHE_TOKENS 4096
+#define CACHE_MIB 1024
 
 static struct {
     const char *model, *layers, *load_state, *dump_state, *device, *dtype, *wire;
-    const char *checkpoint, *output;
-    int64_t jobs, every;
+    const char *checkpoint, *output, *cache;
+    int64_t jobs, every, cache_every, cache_mib;
     bool force, emit_state;
     int verbose;
-} opt = {.device = "auto", .dtype = "f32", .wire = "f32"};
+} opt = {.device = "auto",
+         .dtype = "f32",
+         .wire = "f32",
+         .cache_every = CACHE_TOKENS,
+         .cache_mib = CACHE_MIB};
 
 static const struct sp_option options[] = {
     CLI_OPTION_MODEL(opt.model),
@@ -27,9 +33,15 @@ static const struct sp_option options[] = {
     {SP_OPT_INT, 0, "every", "N", "tokens between two checkpoints (65536)", &opt.every, 1, 1e15},
     {SP_OPT_STRING, 'o', "output", "FILE", "with --checkpoint: where the stream goes", &opt.output,
      0, 0},
-    CLI_OPTION_JOBS(opt.jobs),
+    {SP_OPT_STRING, 0, "cache", "DIR", "start from states kept here; keep states here", &opt.cache,
+     0, 0},
     CLI_OPTION_VERBOSE(opt.verbose),
     CLI_OPTION_REST,
+    {SP_OPT_INT, 0, "cache-every", "N", "keep a document's state every N tokens (4096)",
+     &opt.cache_every, 256, 1e15},
+    {SP_OPT_INT, 0, "cache-max", "MIB", "of all states in --cache, in MiB (1024)", &opt.cache_mib,
+     0, 1e12},
+    CLI_OPTION_JOBS(opt.jobs),
     CLI_OPTION_DTYPE(opt.dtype),
     CLI_OPTION_WIRE(opt.wire),
     CLI_OPTION_DEVICE(opt.device),
@@ -61,6 +73,12 @@ static enum sp_code check_options(struct sp_error *err) {
     if (opt.output && !opt.checkpoint)
         return sp_error_set(err, SP_E_USAGE,
                             "-o is for --checkpoint FILE; without it, redirect standard output");
+    if (opt.cache && opt.checkpoint)
+        return sp_error_set(err, SP_E_USAGE,
+                            "--cache and --checkpoint exclude each other: what a cache leaves out "
+                            "may be another part when the run goes on");
+    if (!opt.cache && (opt.cache_every != CACHE_TOKENS || opt.cache_mib != CACHE_MIB))
+        return sp_error_set(err, SP_E_USAGE, "--cache-every and --cache-max need --cache DIR");
     if (opt.every && !opt.checkpoint)
         return sp_error_set(err, SP_E_USAGE, "--every needs --checkpoint FILE");
     return SP_OK;
@@ -93,6 +111,9 @@ int main(int argc, char **argv) {
                                   .checkpoint = opt.checkpoint,
                                   .every = opt.every ? opt.every : CHECKPOINT_TOKENS,
                                   .output = opt.output,
+                                  .cache = opt.cache,
+                                  .cache_every = opt.cache_every,
+                                  .cache_bytes_max = opt.cache_mib << 20,
                                   .say = say};
     struct sp_filter filter = {0};
     struct sp_layers *layers = NULL;

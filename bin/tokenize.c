@@ -11,9 +11,9 @@
 static struct {
     const char *model, *invalid, *span_unit, *id;
     bool lines, jsonl, open, bare, force;
-    int64_t chunk, repeat, pad, max_doc;
+    int64_t chunk, repeat, pad, mark, max_doc;
     int verbose;
-} opt = {.chunk = SP_CHUNK_TOKENS, .pad = -1, .max_doc = (int64_t)64 << 20};
+} opt = {.chunk = SP_CHUNK_TOKENS, .pad = -1, .mark = -1, .max_doc = (int64_t)64 << 20};
 
 static const struct sp_option options[] = {
     {SP_OPT_STRING, 'm', "model", "MODEL", "model directory, tokenizer.json, vocab.txt, or `bytes`",
@@ -34,6 +34,8 @@ static const struct sp_option options[] = {
      1, SP_PASSES_MAX},
     {SP_OPT_INT, 0, "pad", "N", "padding tokens behind documents (the model's delay)", &opt.pad, 0,
      SP_DELAY_MAX},
+    {SP_OPT_INT, 0, "mark", "BYTE", "mamba-layer --cache is to keep the state before this byte",
+     &opt.mark, 0, 1e15},
     {SP_OPT_FLAG, 0, "bare", NULL, "leave out the tokens of the post-processor", &opt.bare, 0, 0},
     {SP_OPT_INT, 0, "max-doc", "BYTES", "longest line of --jsonl (67108864)", &opt.max_doc, 1,
      1e12},
@@ -98,6 +100,8 @@ static enum sp_code open_all(struct run *r, struct sp_error *err) {
     if (opt.pad >= 0) r->o.pad = (uint32_t)opt.pad;
     r->o.frame = !opt.bare;
     r->o.refuse_invalid = opt.invalid && strcmp(opt.invalid, "refuse") == 0;
+    r->o.marked = opt.mark >= 0;
+    r->o.mark = r->o.marked ? (uint64_t)opt.mark : 0;
     r->o.max_doc = (size_t)opt.max_doc;
     r->hello.tokenizer = *sp_tokenizer_fingerprint(r->tok);
     r->in = (struct sp_token_input){.mode = opt.jsonl   ? SP_TOKEN_JSONL

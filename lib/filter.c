@@ -334,7 +334,9 @@ static enum sp_code run_all(struct sp_filter *f, struct sp_error *err) {
         enum sp_code code = SP_OK;
         struct sp_record *rec;
         if (!sp_reader_ready(run->r)) {
+            f->waiting = true;
             code = idle(f, err);
+            f->waiting = false;
             if (!code && writer(run)) code = sp_writer_flush(run->w, err);
         }
         if (code) return code;

@@ -61,7 +61,8 @@ static enum sp_code fill(struct sp_lm *lm, const struct job *j, size_t *from, si
             if (!code) code = sp_embed(lm->model, j->id[s] + at, c.n_row, hidden, err);
             if (code) return code;
             lm->doc[s].seq = j->seq[s]->memory->seq;
-            sp_pack_add(&lm->pack, NULL, &lm->doc[s], hidden, c.n_row);
+            sp_pack_add(&lm->pack,
+                        &(struct sp_held){.doc = &lm->doc[s], .hidden = hidden, .n = c.n_row});
         }
         lm->chunk[(*n_chunk)++] = c;
         lm->at[s] += n;

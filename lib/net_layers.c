@@ -26,6 +26,7 @@ enum sp_code sp_layers_new(struct sp_layers **l, const struct sp_layers_options 
 void sp_layers_free(struct sp_layers *l) {
     if (!l) return;
     sp_layers_checkpoint_free(l);
+    sp_layers_cache_free(l);
     sp_layers_doc_free_all(l);
     sp_pack_clear(&l->pack);
     sp_state_gather_clear(&l->arrived);
@@ -82,6 +83,27 @@ static enum sp_code load_initial(struct sp_layers *l, struct sp_error *err) {
     return w && l->arrived.n == 0 ? sp_state_send_last(s, l->filter->program, w, err) : SP_OK;
 }
 
+/* What computed rows add to what is known of their document. */
+static enum sp_code on_rows(void *ctx, const struct sp_held *h, int64_t first, int64_t n,
+                            struct sp_error *err) {
+    struct sp_layers *l = ctx;
+    struct sp_layers_doc *d = (struct sp_layers_doc *)h->doc;
+    const struct sp_tensor *ids = sp_record_tensor(h->rec, "ids");
+    (void)err;
+    d->n_tok += (uint64_t)n;
+    memcpy(d->last_hidden, h->hidden + (first + n - 1) * l->c->d_model,
+           (size_t)l->c->d_model * sizeof(float));
+    d->has_last = ids != NULL;
+    if (!ids) return SP_OK;
+    const uint32_t *id = (const uint32_t *)ids->data + first;
+    sp_state_hash_ids(&d->prefix, id, (size_t)n);
+    d->last_id = id[n - 1];
+    if (!d->keeps) return SP_OK;
+    sp_cache_trail_add(&d->trail, id, (size_t)n);
+    sp_layers_cache_rows(l, d, h);
+    return SP_OK;
+}
+
 static enum sp_code start(struct sp_layers *l, const struct sp_hello *hello, struct sp_error *err) {
     enum sp_code code = sp_stream_model_open(&l->model, l->o.model, hello, err);
     if (code) return code;
@@ -95,6 +117,8 @@ static enum sp_code start(struct sp_layers *l, const struct sp_hello *hello, str
         code = sp_pack_new(&l->pack, l->net, l->c->d_model, SP_LAYERS_ROWS_MAX, SP_LAYERS_HELD_MAX,
                            err);
     if (code) return code;
+    l->pack.on_rows = on_rows;
+    l->pack.ctx = l;
     int64_t per_layer = l->c->d_inner * (l->c->d_state + l->c->d_conv);
     size_t state_bytes = (size_t)((l->o.last - l->o.first + 1) * per_layer) * sizeof(float);
     l->docs_max = SP_LAYERS_STATE_BYTES_MAX / state_bytes;
@@ -102,6 +126,7 @@ static enum sp_code start(struct sp_layers *l, const struct sp_hello *hello, str
     if (l->docs_max < 1) l->docs_max = 1;
     code = load_initial(l, err);
     if (!code && l->checkpoint) code = sp_layers_checkpoint_check(l, err);
+    if (!code && l->o.cache) code = sp_layers_cache_open(l, err);
     return code;
 }
 
@@ -129,6 +154,7 @@ static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record
 
 /* The document that is being read has failed. */
 static void drop_current(struct sp_layers *l) {
+    sp_layers_cache_drop(l);
     sp_layers_doc_forget(l, l->current);
     l->current = NULL;
 }
@@ -164,31 +190,39 @@ static enum sp_code hand_out_state(struct sp_layers *l, const struct sp_layers_d
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-/* What a computed chunk adds to what is known of its document. */
-static enum sp_code account(struct sp_layers *l, struct sp_layers_doc *d, const struct sp_held *h,
-                            struct sp_error *err) {
-    struct sp_tensor *ids = sp_record_tensor(h->rec, "ids");
+/* Leaves out the first n rows of a CHUNK. */
+static enum sp_code cut_rows(struct sp_record *rec, uint64_t n_row, uint64_t n,
+                             struct sp_error *err) {
+    uint64_t pos = 0;
+    for (uint32_t i = 0; i < rec->n_tensor; i++) {
+        struct sp_tensor *t = &rec->tensor[i];
+        if (t->rank == 0 || t->dim[0] != n_row) continue;
+        size_t row_bytes = t->n_bytes / n_row;
+        t->dim[0] -= n;
+        t->n_bytes -= n * row_bytes;
+        memmove(t->data, (char *)t->data + n * row_bytes, t->n_bytes);
+    }
+    sp_record_get_u64(rec, "pos", &pos);
+    return sp_record_set_u64(rec, "pos", pos + n, err);
+}
+
+static enum sp_code finish_chunk(struct sp_layers *l, const struct sp_held *h,
+                                 struct sp_error *err) {
     if (!sp_weights_finite(h->hidden, SP_F32, (size_t)(h->n * l->c->d_model)))
         return sp_error_set(err, SP_E_DATA, "layers %lld-%lld give NaN or infinity",
                             (long long)l->o.first, (long long)l->o.last);
-    d->n_tok += (uint64_t)h->n;
-    if (h->n == 0) return SP_OK;
-    memcpy(d->last_hidden, h->hidden + (h->n - 1) * l->c->d_model,
-           (size_t)l->c->d_model * sizeof(float));
-    d->has_last = ids != NULL;
-    if (ids) sp_state_hash_ids(&d->prefix, ids->data, (size_t)h->n);
-    if (ids) d->last_id = ((const uint32_t *)ids->data)[h->n - 1];
-    return SP_OK;
+    enum sp_code code = SP_OK;
+    if (h->known > 1) code = cut_rows(h->rec, (uint64_t)h->n, (uint64_t)h->known - 1, err);
+    if (!code && l->o.wire == SP_BF16) code = sp_stream_to_bf16(h->rec, "hidden", err);
+    return code;
 }
 
 static enum sp_code finish(struct sp_layers *l, struct sp_held *h, struct sp_writer *w,
                            struct sp_error *err) {
     struct sp_layers_doc *d = (struct sp_layers_doc *)h->doc;
     enum sp_code code = SP_OK;
-    if (h->rec->kind == SP_KIND_CHUNK) {
-        code = account(l, d, h, err);
-        if (!code && l->o.wire == SP_BF16) code = sp_stream_to_bf16(h->rec, "hidden", err);
-    }
+    if (h->rec->kind == SP_KIND_CHUNK) code = finish_chunk(l, h, err);
+    if (h->rec->kind == SP_KIND_DOCEND) sp_layers_cache_docend(l, d);
     if (!code && h->rec->kind == SP_KIND_DOCEND) code = hand_out_state(l, d, w, err);
     return code || !w ? code : sp_writer_write(w, h->rec, err);
 }
@@ -216,8 +250,11 @@ enum sp_code sp_layers_flush(struct sp_layers *l, struct sp_writer *w, struct sp
     return SP_OK;
 }
 
+/* What is looked at ahead goes on waiting for input: only what is read decides, and not when. */
 static enum sp_code on_idle(void *ctx, struct sp_writer *w, struct sp_error *err) {
-    return sp_layers_flush(ctx, w, err);
+    struct sp_layers *l = ctx;
+    enum sp_code code = l->filter->waiting ? SP_OK : sp_layers_cache_settle(l, w, err);
+    return code ? code : sp_layers_flush(l, w, err);
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */
@@ -252,19 +289,51 @@ static enum sp_code check_chunk(struct sp_layers *l, struct sp_record *rec,
     return SP_OK;
 }
 
-static enum sp_code hold(struct sp_layers *l, struct sp_record *rec, struct sp_error *err) {
+/* There is room for a record. */
+static enum sp_code make_room(struct sp_layers *l, struct sp_writer *w, struct sp_error *err) {
+    if (l->pack.n_row < SP_LAYERS_ROWS_MAX && l->pack.n < l->pack.cap) return SP_OK;
+    return sp_layers_flush(l, w, err);
+}
+
+enum sp_code sp_layers_hold_chunk(struct sp_layers *l, struct sp_record *rec, int64_t known,
+                                  struct sp_writer *w, struct sp_error *err) {
+    struct sp_tensor *hidden = sp_record_tensor(rec, "hidden");
+    struct sp_held plan = {.rec = rec, .n = (int64_t)hidden->dim[0], .done = known, .known = known};
+    enum sp_code code = sp_layers_cache_plan(l, &plan, w, err);
+    if (code || !l->current) {
+        sp_record_free(rec);
+        return code;
+    }
+    plan.doc = &l->current->pack;
+    plan.hidden = hidden->data;
+    sp_pack_add(&l->pack, &plan);
+    code = make_room(l, w, err);
+    if (!code && l->checkpoint && plan.n > 0) code = sp_layers_checkpoint_chunk(l, plan.n, w, err);
+    return code;
+}
+
+/* A record of the current document. */
+static enum sp_code hold(struct sp_layers *l, struct sp_record *rec, struct sp_writer *w,
+                         struct sp_error *err) {
     struct sp_layers_doc *d = l->current;
-    struct sp_tensor *hidden = NULL;
     enum sp_code code = SP_OK;
-    if (rec->kind == SP_KIND_CHUNK) code = check_chunk(l, rec, &hidden, err);
-    if (code) {
+    bool waits = false;
+    if (rec->kind == SP_KIND_CHUNK) {
+        struct sp_tensor *hidden;
+        code = check_chunk(l, rec, &hidden, err);
+        if (!code && l->cache) code = sp_layers_cache_chunk(l, rec, &waits, w, err);
+        if (!code && !waits && l->current) return sp_layers_hold_chunk(l, rec, 0, w, err);
+    } else if (rec->kind != SP_KIND_DOC && rec->kind != SP_KIND_TEXT) {
+        code = sp_layers_cache_settle(l, w, err);
+    }
+    if (waits) return code;
+    if (code || !l->current) {
         sp_record_free(rec);
         return code;
     }
     if (rec->kind == SP_KIND_DOCEND) l->current = NULL;
-    sp_pack_add(&l->pack, rec, &d->pack, hidden ? hidden->data : NULL,
-                hidden ? (int64_t)hidden->dim[0] : 0);
-    return SP_OK;
+    sp_pack_add(&l->pack, &(struct sp_held){.rec = rec, .doc = &d->pack});
+    return make_room(l, w, err);
 }
 
 /* An error of the document stands behind its DOC. */
@@ -321,13 +390,8 @@ static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer
         return code;
     }
     if (skips) return skip(l, rec, err);
-    int64_t before = l->pack.n_row;
-    code = hold(l, rec, err);
-    int64_t n_row = l->pack.n_row - before;
-    if (!code && (l->pack.n_row >= SP_LAYERS_ROWS_MAX || l->pack.n == l->pack.cap))
-        code = sp_layers_flush(l, w, err);
-    if (!code && l->checkpoint && n_row > 0) code = sp_layers_checkpoint_chunk(l, n_row, w, err);
-    return code;
+    if (rec->kind == SP_KIND_DOC && l->cache) sp_layers_cache_doc(l, rec);
+    return hold(l, rec, w, err);
 }
 
 static enum sp_code on_read(void *ctx, const struct sp_record *rec, struct sp_error *err) {

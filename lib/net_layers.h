@@ -23,6 +23,10 @@ struct sp_layers_options {
     const char *checkpoint;
     int64_t every;
     const char *output;
+    /* States that are kept by what was read: a folder or NULL, the tokens between two states of a
+     * document, and the bytes of all of them. */
+    const char *cache;
+    int64_t cache_every, cache_bytes_max;
     /* What a person may want to know, or (warning) should; one line. May be NULL. */
     void (*say)(bool warning, const char *message);
 };

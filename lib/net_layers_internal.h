@@ -2,11 +2,14 @@
 #ifndef SP_NET_LAYERS_INTERNAL_H
 #define SP_NET_LAYERS_INTERNAL_H
 
+#include "cache.h"
 #include "net_layers.h"
 #include "net_pack.h"
 #include "state.h"
 
 #define SP_LAYERS_ID_MAX 4096 /* bytes of a document's id that are kept */
+
+#define SP_LAYERS_MARKS_MAX 16 /* of a document */
 
 /* A document that is held, being read, or left open. */
 struct sp_layers_doc {
@@ -22,6 +25,14 @@ struct sp_layers_doc {
     uint32_t last_id;
     float *last_hidden; /* (d_model): of the last row written */
     bool has_last;
+    /* With a cache. */
+    bool keeps;                  /* its states may be kept */
+    bool end_kept;               /* the one at its end will be */
+    struct sp_cache_trail trail; /* while it is looked at ahead, that far; else as prefix */
+    uint64_t n_held;             /* its tokens computed or held */
+    uint64_t pad;                /* padding at its end */
+    size_t n_mark;
+    uint64_t mark[SP_LAYERS_MARKS_MAX]; /* (n_mark): byte offsets that lie ahead */
     size_t n_id;
     char id[SP_LAYERS_ID_MAX];
 };
@@ -44,10 +55,16 @@ struct sp_layers {
     struct sp_layers_doc *open, *free, *all;
     size_t n_open;
     struct sp_layers_checkpoint *checkpoint; /* or NULL */
+    struct sp_layers_cache *cache;           /* or NULL */
 };
 
 /* Computes and writes everything held, in the order in which it came. */
 enum sp_code sp_layers_flush(struct sp_layers *l, struct sp_writer *w, struct sp_error *err);
+
+/* Takes over a CHUNK of the current document, whose first `known` rows are not to be computed and
+ * whose `hidden` is there. */
+enum sp_code sp_layers_hold_chunk(struct sp_layers *l, struct sp_record *rec, int64_t known,
+                                  struct sp_writer *w, struct sp_error *err);
 
 /* The document that a DOC begins or goes on with, with its state; it becomes the current one. */
 enum sp_code sp_layers_doc_start(struct sp_layers *l, const struct sp_record *rec,
@@ -79,5 +96,26 @@ enum sp_code sp_layers_checkpoint_chunk(struct sp_layers *l, int64_t n_row, stru
 /* What is read now was computed and written by a run before this one. */
 bool sp_layers_checkpoint_skips(const struct sp_layers *l);
 void sp_layers_checkpoint_free(struct sp_layers *l);
+
+/* The cache (net_layers_cache.c), where options ask for one. _open: the model is there. */
+enum sp_code sp_layers_cache_open(struct sp_layers *l, struct sp_error *err);
+void sp_layers_cache_free(struct sp_layers *l);
+/* The current document begins, or goes on. */
+void sp_layers_cache_doc(struct sp_layers *l, const struct sp_record *rec);
+/* Its next CHUNK, with `hidden`. *waits: it was taken over. */
+enum sp_code sp_layers_cache_chunk(struct sp_layers *l, struct sp_record *rec, bool *waits,
+                                   struct sp_writer *w, struct sp_error *err);
+/* Nothing of the current document waits any more. */
+enum sp_code sp_layers_cache_settle(struct sp_layers *l, struct sp_writer *w, struct sp_error *err);
+/* The current document has failed. */
+void sp_layers_cache_drop(struct sp_layers *l);
+/* Stops of a CHUNK that will be held. The document may fail when what came before is written; there
+ * is no current one then. */
+enum sp_code sp_layers_cache_plan(struct sp_layers *l, struct sp_held *plan, struct sp_writer *w,
+                                  struct sp_error *err);
+/* Rows up to h->done are accounted for. */
+void sp_layers_cache_rows(struct sp_layers *l, struct sp_layers_doc *d, const struct sp_held *h);
+/* All of the document is. */
+void sp_layers_cache_docend(struct sp_layers *l, struct sp_layers_doc *d);
 
 #endif

@@ -32,11 +32,20 @@ void sp_pack_clear(struct sp_pack *p) {
     *p = (struct sp_pack){0};
 }
 
-void sp_pack_add(struct sp_pack *p, struct sp_record *rec, struct sp_pack_doc *doc, float *hidden,
-                 int64_t n_row) {
-    p->held[p->n++] =
-        (struct sp_held){.rec = rec, .doc = doc, .hidden = hidden, .n = hidden ? n_row : 0};
-    if (hidden) p->n_row += n_row;
+void sp_pack_add(struct sp_pack *p, const struct sp_held *h) {
+    p->held[p->n++] = *h;
+    p->n_row += h->n - h->done;
+}
+
+/* Rows up to the next stop, or all that are left. */
+static int64_t rows_of(const struct sp_held *h, bool *stops) {
+    int64_t end = h->n;
+    *stops = false;
+    for (int64_t i = h->n_stop - 1; i >= 0 && h->stop[i] > h->done; i--) {
+        end = h->stop[i];
+        *stops = true;
+    }
+    return end - h->done;
 }
 
 /* Chooses the parts of one batch of a kind, in input order. A document takes part with its first
@@ -54,10 +63,11 @@ static size_t choose(struct sp_pack *p, enum sp_pack_kind kind, int64_t *n_seq) 
         bool seen = doc->round == p->round;
         if (seen && doc->slot < 0) continue;
         doc->round = p->round;
-        int64_t left = h->n - h->done, room = p->rows_max - n_row;
+        bool stops;
+        int64_t left = rows_of(h, &stops), room = p->rows_max - n_row;
         /* A chunk larger than a whole batch is the only one that is cut. */
         int64_t take = left <= room ? left : n_row == 0 ? room : 0;
-        if (sp_pack_kind_of(h->n) != kind || take == 0) {
+        if (sp_pack_kind_of(h->n - h->known) != kind || take == 0) {
             doc->slot = -1;
             continue;
         }
@@ -66,7 +76,7 @@ static size_t choose(struct sp_pack *p, enum sp_pack_kind kind, int64_t *n_seq) 
             (struct part){.held = i, .slot = doc->slot, .first = h->done, .n = take};
         n_row += take;
         /* One token is one step: it is never joined with its neighbours. */
-        if (kind == SP_PACK_ONE || take < left) doc->slot = -1;
+        if (kind == SP_PACK_ONE || take < left || stops) doc->slot = -1;
     }
     return n_part;
 }
@@ -104,6 +114,7 @@ static enum sp_code run_batch(struct sp_pack *p, size_t n_part, int64_t n_seq, b
                (size_t)(part->n * p->d_model) * sizeof(float));
         h->done += part->n;
         p->n_row -= part->n;
+        if (p->on_rows) code = p->on_rows(p->ctx, h, part->first, part->n, err);
     }
     return code;
 }

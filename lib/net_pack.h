@@ -14,12 +14,17 @@ enum sp_pack_kind { SP_PACK_TILED, SP_PACK_STEP, SP_PACK_ONE, SP_PACK_KINDS };
 /* The path of a chunk of so many rows. */
 enum sp_pack_kind sp_pack_kind_of(int64_t n_row);
 
+#define SP_PACK_STOPS_MAX 4
+
 struct sp_pack_doc;
 struct sp_held {
     struct sp_record *rec;   /* NULL where there is no stream */
     struct sp_pack_doc *doc; /* whose record it is */
     float *hidden;           /* of a CHUNK: (n, d_model), replaced by the output; else NULL */
     int64_t n, done;         /* rows; of them computed */
+    int64_t known;           /* rows at its beginning that were never to be computed */
+    int64_t n_stop;          /* rows behind which its document's state is looked at: */
+    int64_t stop[SP_PACK_STOPS_MAX]; /* (n_stop), ascending, in [1, n] */
 };
 /* A document's place in a batch; the filter's own struct begins with it. */
 struct sp_pack_doc {
@@ -35,6 +40,11 @@ struct sp_pack {
     size_t n, cap;
     int64_t n_row; /* held and not computed */
     uint64_t round;
+    /* Called for rows [first, first + n) of h when they are computed, in order within a document;
+     * at a stop, its state is that behind them. NULL: not wanted. */
+    enum sp_code (*on_rows)(void *ctx, const struct sp_held *h, int64_t first, int64_t n,
+                            struct sp_error *err);
+    void *ctx;
     /* One batch. */
     float *hidden;       /* (rows_max, d_model) */
     int64_t *cu_seqlens; /* (cap + 1) */
@@ -48,9 +58,8 @@ struct sp_pack {
 enum sp_code sp_pack_new(struct sp_pack *p, struct sp_net *net, int64_t d_model, int64_t rows_max,
                          size_t held_max, struct sp_error *err);
 void sp_pack_clear(struct sp_pack *p);
-/* There is room: p->n < p->cap. hidden is NULL but for a CHUNK. */
-void sp_pack_add(struct sp_pack *p, struct sp_record *rec, struct sp_pack_doc *doc, float *hidden,
-                 int64_t n_row);
+/* There is room: p->n < p->cap. The copy's record is owned. */
+void sp_pack_add(struct sp_pack *p, const struct sp_held *h);
 /* Computes all chunks held. The caller then takes the records out and sets n to 0. */
 enum sp_code sp_pack_compute(struct sp_pack *p, struct sp_error *err);
 

@@ -138,6 +138,19 @@ static enum sp_code pack_spans(struct line *l, msgpack_packer *pk, sp_json_node 
     return code;
 }
 
+/* Places behind which a state is worth keeping. */
+static enum sp_code pack_marks(struct line *l, msgpack_packer *pk, sp_json_node marks) {
+    const struct sp_json *j = l->j;
+    if (sp_json_type(j, marks) != SP_JSON_ARRAY) return bad(l, "\"marks\" is not an array");
+    bool ok = msgpack_pack_array(pk, sp_json_count(j, marks)) == 0;
+    for (sp_json_node v = sp_json_first(j, marks); ok && v >= 0; v = sp_json_next(j, v)) {
+        uint64_t at;
+        if (!place(l, sp_json_int(j, v, -1), &at)) return bad(l, "a mark lies outside of the text");
+        ok = msgpack_pack_uint64(pk, at) == 0;
+    }
+    return ok ? SP_OK : sp_error_memory(l->err, "a line of JSON");
+}
+
 /* ---- the record -------------------------------------------------------------------------------
  */
 
@@ -148,8 +161,10 @@ static enum sp_code set_packed(struct line *l, struct sp_record *doc, const char
     msgpack_packer pk;
     msgpack_sbuffer_init(&buf);
     msgpack_packer_init(&pk, &buf, msgpack_sbuffer_write);
-    bool spans = strcmp(key, "spans") == 0;
-    enum sp_code code = spans ? pack_spans(l, &pk, v) : pack_value(l, &pk, v);
+    bool spans = strcmp(key, "spans") == 0, marks = strcmp(key, "marks") == 0;
+    enum sp_code code = spans   ? pack_spans(l, &pk, v)
+                        : marks ? pack_marks(l, &pk, v)
+                                : pack_value(l, &pk, v);
     if (!code) code = sp_record_set_raw(doc, key, buf.data, buf.size, l->err);
     msgpack_sbuffer_destroy(&buf);
     return code;
@@ -236,7 +251,8 @@ static enum sp_code read_line(struct line *l, uint64_t number, struct sp_token_l
     if (!code) code = sp_record_set_u64(out->doc, "bytes", l->n_text, l->err);
     if (!code) code = set_packed(l, out->doc, "spans");
     if (!code) code = set_packed(l, out->doc, "slots");
-    return code ? code : set_packed(l, out->doc, "label");
+    if (!code) code = set_packed(l, out->doc, "label");
+    return code ? code : set_packed(l, out->doc, "marks");
 }
 
 void sp_token_line_clear(struct sp_token_line *line) {

@@ -322,6 +322,17 @@ static enum sp_code put_frame(struct sp_token_stream *s, const uint32_t *id, siz
     return SP_OK;
 }
 
+/* Where a line of JSON has not said it. */
+static enum sp_code set_mark(const struct sp_token_stream *s, struct sp_record *doc,
+                             struct sp_error *err) {
+    const void *raw;
+    size_t n;
+    if (!s->o.marked || sp_record_get_raw(doc, "marks", &raw, &n)) return SP_OK;
+    uint8_t marks[10] = {0x91, 0xcf}; /* an array of one u64 */
+    for (size_t i = 0; i < 8; i++) marks[2 + i] = (uint8_t)(s->o.mark >> (56 - 8 * i));
+    return sp_record_set_raw(doc, "marks", marks, sizeof marks, err);
+}
+
 static enum sp_code start(struct sp_token_stream *s, struct sp_record *doc, struct sp_error *err) {
     s->doc = s->n_doc++;
     s->raw_at = s->clean_at = s->n_invalid = s->n_tok = s->n_skip = s->text_from = 0;
@@ -340,6 +351,7 @@ enum sp_code sp_token_stream_begin(struct sp_token_stream *s, struct sp_record *
     if (!code) memcpy(s->id.data, name, s->n_id);
     if (!code && s->o.pad) code = sp_record_set_u64(doc, "pad", s->o.pad, err);
     if (!code && s->o.passes > 1) code = sp_record_set_u64(doc, "passes", s->o.passes, err);
+    if (!code) code = set_mark(s, doc, err);
     code = write_record(s, doc, code, err);
     size_t n;
     const uint32_t *id = sp_tokenizer_prefix(s->tok, &n);

@@ -18,6 +18,8 @@ struct sp_token_stream_options {
     uint32_t pad, pad_id; /* padding tokens behind the last pass */
     bool frame;           /* put the post-processor's tokens around each document */
     bool refuse_invalid;  /* invalid UTF-8 fails the document; else it becomes U+FFFD */
+    bool marked;          /* DOC says that the state before byte `mark` is worth keeping */
+    uint64_t mark;
     size_t max_doc;       /* bytes of a document that has to be held (passes > 1) */
 };
 

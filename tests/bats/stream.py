@@ -2,8 +2,10 @@
 """Streams for the suites, with the standard library alone.
 
     stream.py tokens [--seed N] [--vocab N] [--chunk N|random] [--passes N] [--open ID] [--cont ID]
-              [--noids] LENGTH|ID=LENGTH...    random tokens: one document each; a document's ids depend
-                                    on the seed, its place and nothing else
+              [--noids] LENGTH|ID=LENGTH[@COMMON]...
+                                    random tokens: one document each; a document's ids depend
+                                    on the seed, its place and nothing else, but for the first
+                                    COMMON, which are the same in all
     stream.py rows TENSOR           the rows of a tensor of every CHUNK on standard input, in hex,
                                     one line each, documents apart: chunking is invisible
     stream.py records               one line per record: kind, fields, tensors with their shapes
@@ -115,9 +117,12 @@ def records(b):
 def document(index, spec, args):
     name, _, length = spec.rpartition("=")
     name = name or "d%d" % index
-    n = int(length)
+    length, _, common = length.partition("@")
+    n, common = int(length), int(common or 0)
     r = random.Random("%d %d" % (args.seed, index))
     ids = [r.randrange(args.vocab) for _ in range(n)]
+    r = random.Random("common")
+    ids[:common] = [r.randrange(args.vocab) for _ in range(min(common, n))]
     fields = {"doc": index, "id": name}
     if name in args.cont:
         fields["cont"] = True
