@@ -27,21 +27,28 @@ static const char *const head_types[] = {
     [SP_HEAD_CLASS] = "class",
 };
 
-/* A string value into out; SP_E_DATA when it is none, too long, or has control characters. */
-static enum sp_code copy_string(const struct config_text *t, sp_json_node node, const char *what,
-                                char out[SP_NAME_MAX], struct sp_error *err) {
-    char text[6 * SP_NAME_MAX];
+/* A string value into out (size, with its NUL); SP_E_DATA when it is none, too long, or has control
+ * characters (lines: others than line ends). */
+static enum sp_code copy_text(const struct config_text *t, sp_json_node node, const char *what,
+                              bool lines, char *out, size_t size, struct sp_error *err) {
+    char text[6 * SP_TEMPLATE_MAX];
     size_t n_raw = 0;
     const char *raw = sp_json_raw(t->j, node, &n_raw);
     int64_t n = raw && n_raw < sizeof text ? sp_json_string(t->j, node, text) : -1;
-    bool ok = n > 0 && n < SP_NAME_MAX;
-    for (int64_t i = 0; i < n && ok; i++) ok = (unsigned char)text[i] >= ' ';
+    bool ok = n > 0 && n < (int64_t)size;
+    for (int64_t i = 0; i < n && ok; i++)
+        ok = (unsigned char)text[i] >= ' ' || (lines && text[i] == '\n');
     if (!ok)
-        return sp_error_set(err, SP_E_DATA, "%s: %s is not a string of 1 to %d bytes", t->name,
-                            what, SP_NAME_MAX - 1);
+        return sp_error_set(err, SP_E_DATA, "%s: %s is not a string of 1 to %zu bytes", t->name,
+                            what, size - 1);
     memcpy(out, text, (size_t)n);
     out[n] = 0;
     return SP_OK;
+}
+
+static enum sp_code copy_string(const struct config_text *t, sp_json_node node, const char *what,
+                                char out[SP_NAME_MAX], struct sp_error *err) {
+    return copy_text(t, node, what, false, out, SP_NAME_MAX, err);
 }
 
 /* A whole number; absent or null: fallback, and with fallback 0 an error. */
@@ -188,6 +195,24 @@ static enum sp_code read_default_head(const struct config_text *t, struct sp_con
     return SP_OK;
 }
 
+/* "{doc}", then "{query}" once, then perhaps "{answer}" once. */
+static enum sp_code read_template(const struct config_text *t, struct sp_config *c,
+                                  sp_json_node node, struct sp_error *err) {
+    if (node < 0) return SP_OK;
+    enum sp_code code = copy_text(t, node, "\"fill_template\"", true, c->fill_template,
+                                  sizeof c->fill_template, err);
+    if (code) return code;
+    const char *doc = c->fill_template, *query = strstr(doc, "{query}");
+    const char *answer = strstr(doc, "{answer}");
+    bool ok = strncmp(doc, "{doc}", 5) == 0 && !strstr(doc + 1, "{doc}") && query &&
+              !strstr(query + 1, "{query}");
+    if (ok && (!answer || (answer > query && !strstr(answer + 1, "{answer}")))) return SP_OK;
+    return sp_error_set(err, SP_E_DATA,
+                        "%s: \"fill_template\" is not {doc}, then {query}, then perhaps {answer}, "
+                        "each once",
+                        t->name);
+}
+
 /* The "statepipe" object; without one a model is a plain language model. */
 static enum sp_code read_extension(const struct config_text *t, struct sp_config *c,
                                    struct sp_error *err) {
@@ -213,9 +238,11 @@ static enum sp_code read_extension(const struct config_text *t, struct sp_config
             return sp_error_set(err, SP_E_DATA, "%s: \"tokenizer\" '%s' is not known (bytes)",
                                 t->name, c->tokenizer);
     }
+    enum sp_code code = read_template(t, c, sp_json_get(t->j, own, "fill_template"), err);
+    if (code) return code;
     sp_json_node heads = sp_json_get(t->j, own, "heads");
     for (sp_json_node v = sp_json_first(t->j, heads); v >= 0; v = sp_json_next(t->j, v)) {
-        enum sp_code code = read_head(t, c, v, err);
+        code = read_head(t, c, v, err);
         if (code) return code;
     }
     if (c->n_head == 0) {
@@ -248,9 +275,9 @@ int sp_config_head(const struct sp_config *c, const char *name) {
     return -1;
 }
 
-/* A JSON string of one of the config's short names. */
+/* A JSON string of one of the config's. */
 static void write_string(FILE *f, const char *s) {
-    char text[6 * SP_NAME_MAX + 2];
+    char text[6 * SP_TEMPLATE_MAX + 2];
     size_t n = sp_json_escape(text, s, strlen(s));
     fwrite(text, 1, n, f);
 }
@@ -313,6 +340,10 @@ enum sp_code sp_config_write(FILE *f, const struct sp_config *c, enum sp_dtype d
     if (c->tokenizer[0]) {
         fputs(",\n  \"tokenizer\": ", f);
         write_string(f, c->tokenizer);
+    }
+    if (c->fill_template[0]) {
+        fputs(",\n  \"fill_template\": ", f);
+        write_string(f, c->fill_template);
     }
     if (c->default_head[0]) {
         fputs(",\n  \"default_head\": ", f);

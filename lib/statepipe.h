@@ -353,6 +353,7 @@ enum sp_head_type { SP_HEAD_LM = 0, SP_HEAD_TAG, SP_HEAD_CLASS };
 
 #define SP_HEADS_MAX 8
 #define SP_LABELS_MAX 256
+#define SP_TEMPLATE_MAX 256 /* bytes of a fill_template, with its final NUL */
 
 struct sp_head {
     char name[SP_NAME_MAX];
@@ -384,6 +385,9 @@ struct sp_config {
     uint32_t passes;                /* >= 1 */
     uint32_t delay;                 /* tag of token t is read at t + delay */
     char tokenizer[SP_NAME_MAX];    /* "bytes", or "": tokenizer.json beside it */
+    /* How a document and a question about it are put together, "" for one behind the other:
+     * begins with {doc}, has {query}, and may have {answer} behind that (man 5 statepipe-model). */
+    char fill_template[SP_TEMPLATE_MAX];
 };
 
 struct sp_model;

@@ -54,6 +54,10 @@ static void check_config(void) {
                  strcmp(config.head[0].label[1], "\xc3\xa9") == 0 && config.passes == 2 &&
                  config.delay == 5,
              "a single head is the default head");
+    check_ok(parse(with("\"statepipe\":{\"format\":1,\"fill_template\":\"{doc}\\nQ: "
+                        "{query}\\nA: {answer}\\n\"}")) == SP_OK &&
+                 strcmp(config.fill_template, "{doc}\nQ: {query}\nA: {answer}\n") == 0,
+             "a template of questions, of several lines");
 }
 
 static void check_bad_configs(void) {
@@ -76,6 +80,12 @@ static void check_bad_configs(void) {
         {"\"statepipe\":{\"format\":1,\"delay\":1000000}", "delay"},
         {"\"statepipe\":{\"format\":1,\"tokenizer\":\"magic\"}", "tokenizer"},
         {"\"statepipe\":{\"format\":1,\"default_head\":\"x\"}", "default_head"},
+        {"\"statepipe\":{\"format\":1,\"fill_template\":\"{query}{doc}\"}", "fill_template"},
+        {"\"statepipe\":{\"format\":1,\"fill_template\":\"{doc}\"}", "fill_template"},
+        {"\"statepipe\":{\"format\":1,\"fill_template\":\"{doc}{answer}{query}\"}",
+         "fill_template"},
+        {"\"statepipe\":{\"format\":1,\"fill_template\":\"{doc}{query}{query}\"}", "fill_template"},
+        {"\"statepipe\":{\"format\":1,\"fill_template\":7}", "fill_template"},
         {"\"statepipe\":{\"format\":1,\"heads\":{\"x\":{\"type\":\"y\"}}}", "type"},
         {"\"statepipe\":{\"format\":1,\"heads\":{\"a b\":{\"type\":\"lm\"}}}", "head name"},
         {"\"statepipe\":{\"format\":1,\"heads\":{\"x\":{\"type\":\"tag\"}}}", "labels"},

@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     fclose(f);
     if (code || sp_config_parse(&second, text, n_text, "written", &err) ||
         second.d_inner != first.d_inner || second.norm_eps != first.norm_eps ||
-        second.n_head != first.n_head || memcmp(first.head, second.head, sizeof first.head) != 0)
+        strcmp(second.fill_template, first.fill_template) != 0 || second.n_head != first.n_head ||
+        memcmp(first.head, second.head, sizeof first.head) != 0)
         abort();
     free(text);
     return 0;
