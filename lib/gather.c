@@ -24,6 +24,15 @@ static bool read_type(struct sp_head *head, const struct sp_record *rec) {
     return false;
 }
 
+static enum sp_gives read_gives(const struct sp_record *rec) {
+    char gives[SP_NAME_MAX] = "";
+    struct sp_error none;
+    sp_record_copy_str(rec, "gives", gives, sizeof gives, &none);
+    return strcmp(gives, "surprisal") == 0 ? SP_GIVES_SURPRISAL
+           : strcmp(gives, "choices") == 0 ? SP_GIVES_CHOICES
+                                           : SP_GIVES_SCORES;
+}
+
 /* An array of short strings. */
 static bool read_labels(struct sp_head *head, const struct sp_record *rec) {
     const void *raw;
@@ -75,7 +84,10 @@ enum sp_code sp_gather_head_read(struct sp_gather_head *h, struct sp_record *rec
     if (!read_type(&h->head, rec))
         return sp_error_set(err, SP_E_DATA, "HEAD '%s' is not of type lm, tag or class",
                             h->head.name);
-    if (h->head.type == SP_HEAD_LM) return SP_OK;
+    if (h->head.type == SP_HEAD_LM) {
+        h->gives = read_gives(rec);
+        return SP_OK;
+    }
     sp_record_get_u64(rec, "delay", &delay);
     if (!read_labels(&h->head, rec) || delay > UINT32_MAX)
         return sp_error_set(err, SP_E_DATA, "HEAD '%s' has no list of 1 to %d labels", h->head.name,
@@ -99,9 +111,11 @@ static bool grow(void **p, size_t *cap, size_t need, size_t size) {
     return true;
 }
 
-enum sp_code sp_gather_start(struct sp_gather *g, const struct sp_record *rec, size_t n_label,
-                             struct sp_error *err) {
+enum sp_code sp_gather_start(struct sp_gather *g, const struct sp_record *rec,
+                             const struct sp_gather_head *h, struct sp_error *err) {
     const char *id = "";
+    size_t n_label = h->head.type == SP_HEAD_LM ? 1 : h->head.n_label;
+    g->name = h->head.type == SP_HEAD_LM ? "surprisal" : "scores";
     size_t n = 0;
     sp_record_get_str(rec, "id", &id, &n);
     char *copy = malloc(n + 1);
@@ -179,8 +193,9 @@ static enum sp_code add_chunk(struct sp_gather *g, struct sp_record *rec, struct
     uint64_t pass = 0, dim[2] = {0, g->n_label};
     struct sp_tensor *scores, *span;
     sp_record_get_u64(rec, "pass", &pass);
-    if (!sp_record_tensor(rec, "scores") || pass < g->pass) return SP_OK;
-    enum sp_code code = sp_record_need_tensor(rec, "scores", SP_F32, 2, dim, &scores, err);
+    if (!sp_record_tensor(rec, g->name) || pass < g->pass) return SP_OK;
+    uint32_t rank = strcmp(g->name, "scores") == 0 ? 2 : 1;
+    enum sp_code code = sp_record_need_tensor(rec, g->name, SP_F32, rank, dim, &scores, err);
     dim[0] = 0;
     dim[1] = 2;
     if (!code) code = sp_record_need_tensor(rec, "span", SP_U64, 2, dim, &span, err);

@@ -14,13 +14,15 @@
 #define SP_GATHER_RECALL 0.75
 
 /* What a HEAD says about the scores that follow. */
+enum sp_gives { SP_GIVES_SCORES = 0, SP_GIVES_SURPRISAL, SP_GIVES_CHOICES };
 struct sp_gather_head {
     struct sp_head head;
+    enum sp_gives gives; /* of a language model's head */
     uint32_t delay;
     float *transitions; /* (n_label + 2, n_label) or NULL; owned */
 };
 /* SP_E_DATA when labels or transitions do not fit together. Replaces what *h held; of a language
- * model's head only name and type are read. */
+ * model's head only name, type and what it gives are read. */
 enum sp_code sp_gather_head_read(struct sp_gather_head *h, struct sp_record *rec,
                                  struct sp_error *err);
 void sp_gather_head_clear(struct sp_gather_head *h);
@@ -32,9 +34,10 @@ struct sp_gather {
     char *text;      /* of the document, from byte text_start on */
     uint64_t text_start;
     size_t n_text, cap_text;
-    uint64_t pass;  /* of the tokens held */
-    uint64_t *span; /* (n, 2): bytes of text */
-    float *scores;  /* (n, n_label) */
+    uint64_t pass;    /* of the tokens held */
+    uint64_t *span;   /* (n, 2): bytes of text */
+    float *scores;    /* (n, n_label) */
+    const char *name; /* of the tensor: "surprisal" has one column */
     size_t n, n_label, cap;
     uint32_t *tag; /* (cap_tag): of the last decoding */
     float *p;      /* (cap_tag) */
@@ -43,8 +46,8 @@ struct sp_gather {
 };
 
 /* Forgets the document before; rec is its DOC. */
-enum sp_code sp_gather_start(struct sp_gather *g, const struct sp_record *rec, size_t n_label,
-                             struct sp_error *err);
+enum sp_code sp_gather_start(struct sp_gather *g, const struct sp_record *rec,
+                             const struct sp_gather_head *h, struct sp_error *err);
 /* TEXT and CHUNK. Only the tokens of the last pass are kept. SP_E_DATA for a document over the
  * limits, scores of a wrong width, spans that are not in the text. */
 enum sp_code sp_gather_add(struct sp_gather *g, struct sp_record *rec, struct sp_error *err);

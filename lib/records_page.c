@@ -43,9 +43,7 @@ static struct mark *marks_of(const struct sp_records *r, size_t *n) {
     return mark;
 }
 
-/* Text for a page or a terminal: control characters as their pictures (a terminal would obey them,
- * HTML has none), and for HTML its own characters escaped. */
-static void put_text(FILE *out, enum sp_records_format format, const char *s, size_t n) {
+void sp_text_put_page(FILE *out, enum sp_records_format format, const char *s, size_t n) {
     char bytes[SP_UTF8_MAX];
     size_t len;
     bool html = format == SP_RECORDS_HTML;
@@ -105,18 +103,18 @@ enum sp_code sp_records_page_write(FILE *out, enum sp_records_format format,
     struct mark *mark = marks_of(records, &n_mark);
     if (!mark) return sp_error_set(err, SP_E_DEVICE, "out of memory for %zu records", records->n);
     fputs(html ? "<section>\n<h2>" : "==> ", out);
-    put_text(out, format, doc->id, strlen(doc->id));
+    sp_text_put_page(out, format, doc->id, strlen(doc->id));
     fputs(html ? "</h2>\n<pre>\n" : " <==\n", out);
     const char *text = doc->text ? doc->text : ""; /* NULL where no TEXT came */
     size_t at = 0;
     for (size_t i = 0; i < n_mark; i++) {
-        put_text(out, format, text + at, (size_t)mark[i].start - at);
+        sp_text_put_page(out, format, text + at, (size_t)mark[i].start - at);
         open_mark(out, format, &mark[i]);
-        put_text(out, format, text + mark[i].start, (size_t)(mark[i].end - mark[i].start));
+        sp_text_put_page(out, format, text + mark[i].start, (size_t)(mark[i].end - mark[i].start));
         close_mark(out, format);
         at = (size_t)mark[i].end;
     }
-    put_text(out, format, text + at, doc->n_text - at);
+    sp_text_put_page(out, format, text + at, doc->n_text - at);
     if (doc->n_text && text[doc->n_text - 1] != '\n') putc('\n', out);
     if (html) fputs("</pre>\n</section>\n", out);
     free(mark);

@@ -56,9 +56,8 @@ static void put_json_char(FILE *out, const char *c, size_t n) {
     fwrite(quoted + 1, 1, len - 2, out);
 }
 
-/* An identifier, as it is but for bytes that are not UTF-8. */
-static void put_json_exact(FILE *out, const char *s) {
-    size_t n = strlen(s), len;
+void sp_text_put_json(FILE *out, const char *s, size_t n) {
+    size_t len;
     char c[SP_UTF8_MAX];
     putc('"', out);
     for (size_t i = 0; i < n; i += len) {
@@ -77,8 +76,7 @@ static void put_json_clean(FILE *out, const char *s, size_t n) {
     putc('"', out);
 }
 
-/* A cell: TSV needs no quotes, white space being blanks; CSV as RFC 4180 has it. */
-static void put_cell(FILE *out, enum sp_records_format format, const char *s, size_t n) {
+void sp_text_put_cell(FILE *out, enum sp_records_format format, const char *s, size_t n) {
     char c[SP_UTF8_MAX];
     size_t i = 0, k;
     bool any = false, quoted = false;
@@ -134,7 +132,7 @@ static void put_json_field(FILE *out, const struct sp_document *doc, const struc
 
 static void write_jsonl(FILE *out, const struct sp_document *doc, const struct sp_records *r) {
     fputs("{\"id\": ", out);
-    put_json_exact(out, doc->id);
+    sp_text_put_json(out, doc->id, strlen(doc->id));
     fputs(", \"education\": [", out);
     for (size_t i = 0; i < r->n; i++) {
         if (i) fputs(", ", out);
@@ -151,11 +149,12 @@ static void write_cells(FILE *out, enum sp_records_format format, const struct s
                         const struct sp_education *e) {
     char year[16];
     char tab = separator(format);
-    put_cell(out, format, doc->id, strlen(doc->id));
+    sp_text_put_cell(out, format, doc->id, strlen(doc->id));
     for (int f = 0; f < SP_FIELD_COUNT; f++) {
         const struct sp_span *s = &e->field[f];
         putc(tab, out);
-        if (s->there) put_cell(out, format, doc->text + s->start, (size_t)(s->end - s->start));
+        if (s->there)
+            sp_text_put_cell(out, format, doc->text + s->start, (size_t)(s->end - s->start));
     }
     fprintf(out, "%c%s", tab, year_text(year, e->start_year, ""));
     fprintf(out, "%c%s", tab, year_text(year, e->end_year, ""));
@@ -166,7 +165,7 @@ static void write_cells(FILE *out, enum sp_records_format format, const struct s
     putc('\n', out);
 }
 
-static void put_header(FILE *out, enum sp_records_format format, const char *const *name) {
+void sp_text_put_header(FILE *out, enum sp_records_format format, const char *const *name) {
     for (int i = 0; name[i]; i++) {
         if (i) putc(separator(format), out);
         fputs(name[i], out);
@@ -212,7 +211,7 @@ static const enum sp_field table_order[SP_FIELD_COUNT] = {SP_YEAR, SP_DEGREE, SP
 static enum sp_code write_table(FILE *out, const struct sp_document *doc,
                                 const struct sp_records *r, struct sp_error *err) {
     size_t width[SP_FIELD_COUNT] = {0};
-    put_cell(out, SP_RECORDS_TABLE, doc->id, strlen(doc->id));
+    sp_text_put_cell(out, SP_RECORDS_TABLE, doc->id, strlen(doc->id));
     fputs(r->n ? ":\n" : ": no records\n", out);
     /* Twice over the records: the first time to measure. */
     for (size_t i = 0; i < 2 * r->n; i++) {
@@ -241,7 +240,7 @@ void sp_records_begin(FILE *out, enum sp_records_format format, bool header) {
     static const char *const name[] = {"id",  "institution",   "degree",   "year",   "start",
                                        "end", "p_institution", "p_degree", "p_year", NULL};
     if (header && (format == SP_RECORDS_TSV || format == SP_RECORDS_CSV))
-        put_header(out, format, name);
+        sp_text_put_header(out, format, name);
     if (format == SP_RECORDS_HTML) sp_records_page_begin(out);
 }
 
@@ -271,25 +270,25 @@ void sp_records_end(FILE *out, enum sp_records_format format) {
 void sp_classes_begin(FILE *out, enum sp_records_format format, bool header) {
     static const char *const name[] = {"id", "label", "p", NULL};
     if (header && (format == SP_RECORDS_TSV || format == SP_RECORDS_CSV))
-        put_header(out, format, name);
+        sp_text_put_header(out, format, name);
 }
 
 void sp_classes_write(FILE *out, enum sp_records_format format, const char *id,
                       const struct sp_class *item, size_t n) {
     if (format == SP_RECORDS_JSONL) {
         fputs("{\"id\": ", out);
-        put_json_exact(out, id);
+        sp_text_put_json(out, id, strlen(id));
         fputs(", \"class\": [", out);
     }
     for (size_t i = 0; i < n; i++) {
         if (format == SP_RECORDS_JSONL) {
             fputs(i ? ", {\"label\": " : "{\"label\": ", out);
-            put_json_exact(out, item[i].label);
+            sp_text_put_json(out, item[i].label, strlen(item[i].label));
             fprintf(out, ", \"p\": %.4f}", (double)item[i].p);
         } else {
-            put_cell(out, format, id, strlen(id));
+            sp_text_put_cell(out, format, id, strlen(id));
             putc(separator(format), out);
-            put_cell(out, format, item[i].label, strlen(item[i].label));
+            sp_text_put_cell(out, format, item[i].label, strlen(item[i].label));
             fprintf(out, "%c%.4f\n", separator(format), (double)item[i].p);
         }
     }

@@ -48,6 +48,16 @@ enum sp_code sp_records_pack(struct sp_record **rec, uint64_t doc_index,
  * length in out (at least 3 * n bytes). */
 size_t sp_text_clean(char *out, const char *text, size_t n);
 
+/* What the writers share. A string of JSON, as it is but for bytes that are not UTF-8; a cell: TSV
+ * needs no quotes, white space being blanks, CSV as RFC 4180 has it; a line of
+ * names, up to a NULL. */
+void sp_text_put_json(FILE *out, const char *s, size_t n);
+void sp_text_put_cell(FILE *out, enum sp_records_format format, const char *s, size_t n);
+void sp_text_put_header(FILE *out, enum sp_records_format format, const char *const *name);
+/* Text for a page or a terminal: control characters as their pictures (a terminal would obey them,
+ * HTML has none), and for HTML its own characters escaped. */
+void sp_text_put_page(FILE *out, enum sp_records_format format, const char *s, size_t n);
+
 /* For records_write.c and records_page.c. */
 void sp_records_page_begin(FILE *out);
 enum sp_code sp_records_page_write(FILE *out, enum sp_records_format format,

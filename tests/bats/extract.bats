@@ -102,6 +102,122 @@ END
     [[ "$output" == "extract: -o html cannot show classes"* ]]
 }
 
+@test "surprisal: a colour for each level, the legend, the mean over what is known" {
+    run -0 pipe "'$scores' --bits=-1,0.5,1,3.9,20 'one two three four five' | extract"
+    c=$'\e[38;5;16;48;5;' r=$'\e[0m'
+    [ "${lines[0]}" = "bits of surprise: 0-1 ${c}230m 1-2 $r${c}228m 2-4 $r${c}221m 4-6 $r${c}215m 6-9 $r${c}209m 9-12 $r${c}203m 12-16 $r${c}196m 16 and more $r" ]
+    [ "${lines[1]}" = "==> doc0 <== 6.35 bits a token, 1.10 a byte; 4 tokens, perplexity 81.57" ]
+    [ "${lines[2]}" = "one two${c}230m three$r${c}228m four$r${c}196m five$r" ]
+    # Colours end with the line.
+    run -0 pipe "'$scores' --bits 9 \$'a\nb' | extract -o ansi"
+    [ "${lines[2]}" = "${c}209ma$r" ]
+    run -0 pipe "'$scores' --bits 9,9 \$'a\n\n b' | extract -o ansi"
+    [[ "$output" == *"${c}209ma$r"$'\n\n'"${c}209m b$r" ]]
+    run -0 pipe "'$scores' --bits=-1 one | extract -o ansi"
+    [[ "$output" == *"==> doc0 <== no token with something before it"$'\n'"one" ]]
+}
+
+@test "surprisal: a page that stands alone, escaped, for light and dark" {
+    run -0 pipe "'$scores' --bits=-1,0.25,7 '<b>&\" x </b>' | extract -o html"
+    [ "${lines[0]}" = '<!DOCTYPE html>' ]
+    [ "${lines[-1]}" = '</html>' ]
+    [[ "$output" == *'<span class="s0" title="nothing before it">&lt;b&gt;&amp;&quot;</span>'* ]]
+    [[ "$output" == *'<span class="s0" title="0.25 bits, p 0.84"> x</span>'* ]]
+    [[ "$output" == *'<span class="s4" title="7.00 bits, p 0.0078"> &lt;/b&gt;</span>'* ]]
+    [[ "$output" == *'prefers-color-scheme: dark'* ]]
+    [[ "$output" != *http* && "$output" != *'src='* ]]
+    [ "$(grep -c 'class="legend"' <<<"$output")" = 1 ]
+}
+
+@test "surprisal: tokens that share a character are one; the page's text is the document" {
+    export STATEPIPE_MODEL=$TREE/tests/golden/tiny text=$BATS_TEST_TMPDIR/text
+    printf 'caf\xc3\xa9 \xf0\x9f\x98\x80 <a>\n\n  \xe6\x97\xa5\xe6\x9c\xac' >"$text"
+    pipe "tokenize '$text' | embed | mamba-layer | head --head lm --surprisal >'$BATS_TEST_TMPDIR/s'"
+    pipe "extract -o html '$BATS_TEST_TMPDIR/s' >'$BATS_TEST_TMPDIR/page'"
+    python3 - "$text" "$BATS_TEST_TMPDIR/page" <<'END'
+import html, re, sys
+text, page = (open(f, encoding="utf-8").read() for f in sys.argv[1:])
+body = page[page.index("<pre>\n") + 6:page.index("</pre>")]
+assert html.unescape(re.sub("<[^>]*>", "", body)) == text + "\n"
+pieces = re.findall('<span class="s\\d" title="([^"]*)">([^<]*)</span>', body)
+assert [html.unescape(p) for _, p in pieces] == list(text)
+tokens = [int((re.search(r"(\d+) tokens", t) or [0, 1])[1]) for t, _ in pieces]
+assert tokens == [len(c.encode()) for c in text], tokens
+END
+    # A chunk may end inside a character, and the text in a byte that is none.
+    printf 'a\xc3\xa9\xff' >"$text"
+    run -0 pipe "tokenize --chunk 2 '$text' 2>/dev/null | embed | mamba-layer |
+        head --head lm --surprisal | extract -o html | grep -c 'é</span>.*�</span>'"
+    [ "$output" = 1 ]
+}
+
+@test "surprisal: what came after a state says so, and is another" {
+    export STATEPIPE_MODEL=$TREE/tests/golden/tiny
+    cd "$BATS_TEST_TMPDIR"
+    printf 'a text that comes first' >first
+    printf ' and another' >second
+    pipe "tokenize first | embed | mamba-layer --dump-state s >/dev/null"
+    pipe "tokenize second | embed >hidden"
+    pipe "{ mamba-layer hidden; mamba-layer --load-state s hidden; } |
+        head --head lm --surprisal >both"
+    run -0 pipe "extract both"
+    [ "$(grep -c '^==> second <== ' <<<"$output")" = 2 ]
+    [[ "${lines[1]}" == "==> second <== "*"; 11 tokens, perplexity "* && "${lines[1]}" != *state* ]]
+    [[ "${lines[3]}" == "==> second <== "*"; 12 tokens, perplexity "*"; after a state of 23 tokens" ]]
+    run -0 pipe "extract -o html both | grep -c 'after a state of 23 tokens</p>'"
+    [ "$output" = 1 ]
+    # In front of records a state goes on with the stream.
+    run -0 pipe "cat s hidden | mamba-layer | head | extract -o msgpack | tr -c '[:print:]' '\n' | grep -c STATE"
+    [ "$output" = 1 ]
+}
+
+@test "choices: lines of each text, the best by each measure" {
+    export STATEPIPE_MODEL=$TREE/tests/golden/choices
+    cd "$BATS_TEST_TMPDIR"
+    echo '{"id": "q \"1\"", "text": "The quick brown fox jumps over the", "choices": [" lazy, \"dog\"", " moon\nlight", "he"]}
+        {"id": 2, "text": "one", "choices": [" two"]}' >items
+    pipe "tokenize --jsonl items | embed | mamba-layer | head --head lm --choices >choices"
+    pipe "extract choices >jsonl"
+    python3 - <<'END'
+import json
+a, b = map(json.loads, open("jsonl"))
+assert a["id"] == 'q "1"' and [c["text"] for c in a["choices"]] == [' lazy, "dog"', " moon\nlight", "he"]
+assert [c["greedy"] for c in a["choices"]] == [False, False, True]
+for d in a, b:
+    for c in d["choices"]:
+        assert abs(c["per_token"] - c["loglik"] / c["tokens"]) < 1e-6
+        assert abs(c["per_byte"] - c["loglik"] / len(c["text"])) < 1e-6
+    for best, key in ("best", "loglik"), ("best_per_token", "per_token"), ("best_per_byte", "per_byte"):
+        values = [c[key] for c in d["choices"]]
+        assert d[best] == values.index(max(values))
+assert a["best"] == 2 and len(b["choices"]) == 1
+END
+    run -0 pipe "extract -o tsv -H choices"
+    [ "${lines[0]}" = $'id\tchoice\ttext\tloglik\tper_token\tper_byte\ttokens\tgreedy' ]
+    [ "${#lines[@]}" = 5 ]
+    [[ "${lines[3]}" == $'q "1"\t2\the\t-1.39'*$'\t1\t1' ]]
+    run -0 pipe "extract -o csv choices"
+    [[ "${lines[0]}" == '"q ""1""",0,"lazy, ""dog""",-'* ]]
+    run -0 pipe "extract -o table choices"
+    [[ "${lines[3]}" == "*     -1.39"*"greedy  he" ]]
+    # Where one of them is lost, nothing is said of the others.
+    run -1 --separate-stderr pipe "extract --max-doc 5 choices"
+    [[ "$output" == '{"id": "2", '* && "${#lines[@]}" = 1 ]]
+}
+
+@test "formats that cannot show what the head gives: exit 2" {
+    export STATEPIPE_MODEL=$TREE/tests/golden/choices
+    for format in jsonl tsv csv table msgpack; do
+        run -2 --separate-stderr pipe "'$scores' --bits 1 'a b' | extract -o $format"
+        [ "$stderr" = "extract: -o $format cannot show surprisal; use ansi or html" ]
+    done
+    for format in html ansi msgpack; do
+        run -2 --separate-stderr pipe "echo '{\"text\": \"a\", \"choices\": [\"b\"]}' | tokenize --jsonl | embed | mamba-layer |
+            head --head lm --choices | extract -o $format"
+        [ "$stderr" = "extract: -o $format cannot show choices; use jsonl, tsv, csv or table" ]
+    done
+}
+
 @test "a language model's scores are refused with what to do" {
     run -65 pipe "'$scores' --type lm 'a b' | extract"
     [[ "$output" == *"language model head 'lm'"*"head --head NAME"* ]]

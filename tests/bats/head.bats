@@ -222,6 +222,19 @@ END
     run -0 pipe "cmp <('$stream' rows logprob <empty) <('$stream' rows logprob <whole)"
 }
 
+@test "choices: log-likelihoods and greedy flags are those of transformers" {
+    run -0 pipe "'$TREE/tests/eval/lambada.py' '$TREE/tests/golden/choices' '$TREE/tests/golden/choices/items.jsonl'"
+    [[ "${lines[1]}" == "23 choices against the reference: "*"; 0 beyond 0.0001 and 1e-05; greedy 6, 0 flags differ" ]]
+    # The last word of a text; a reference that is off is noticed.
+    echo '{"text": "The quick brown fox jumps over the lazy"}' >lambada.jsonl
+    run -0 pipe "'$TREE/tests/eval/lambada.py' '$TREE/tests/golden/choices' lambada.jsonl"
+    [[ "$output" == "1 items: accuracy 0.0000 (0 right), perplexity "* ]]
+    sed 's/-71.39/-71.38/' "$TREE/tests/golden/choices/items.jsonl" >off.jsonl
+    run -1 pipe "'$TREE/tests/eval/lambada.py' '$TREE/tests/golden/choices' off.jsonl"
+    sed '1s/false/true/' "$TREE/tests/golden/choices/items.jsonl" >off.jsonl
+    run -1 pipe "'$TREE/tests/eval/lambada.py' '$TREE/tests/golden/choices' off.jsonl"
+}
+
 @test "only the last of several readings is scored" {
     cp -r "$STATEPIPE_MODEL" twice
     sed -i 's/"passes": 1/"passes": 2/' twice/config.json

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Writes a scores stream, as `head` does, from a marked text: the suites' stand-in for a model.
 
-    scores.py [--type tag|lm|class] [--delay N] [--passes N] [--cut] [--err] TEXT...
+    scores.py [--type tag|lm|class] [--delay N] [--passes N] [--cut] [--err] [--bits BITS,...] TEXT...
 
 In TEXT, {N-degree:M.Sc.} marks a span; each TEXT is a document. Tokens are words with the blank in
-front of them. The mark's tag gets the score 9, all others 0.
+front of them. The mark's tag gets the score 9, all others 0. With --bits the stream is that of a
+language model's surprisal: so many bits for each token, the last ones 0.
 """
 import argparse
 import os
@@ -93,7 +94,22 @@ def chunk(doc, pos, n_pass, rows, labels, delay_rows):
         ("span", "u64", [n, 2], span), ("scores", "f32", [n, len(labels)], scores)])
 
 
+def bits_document(index, text, bits):
+    plain = text.encode("utf-8", "surrogateescape")
+    rows = tokens(plain, [])
+    n = len(rows)
+    values = (bits + [0.0] * n)[:n]
+    out = record("DOC", {"doc": index, "id": "doc%d" % index, "bytes": len(plain)})
+    out += record("TEXT", {"doc": index, "off": 0}, [("text", "u8", [len(plain)], plain)])
+    out += record("CHUNK", {"doc": index, "pos": 0, "pass": 0, "last": True}, [
+        ("span", "u64", [n, 2], b"".join(struct.pack("<QQ", a, b) for a, b, _ in rows)),
+        ("surprisal", "f32", [n], struct.pack("<%df" % n, *values))])
+    return out + record("DOCEND", {"doc": index, "status": "ok", "n_tok": n})
+
+
 def document(index, text, args, labels):
+    if args.bits:
+        return bits_document(index, text, [float(b) for b in args.bits.split(",")])
     plain, spans = marked(text)
     out = record("DOC", {"doc": index, "id": "doc%d" % index, "bytes": len(plain)})
     pieces = [plain[i:i + 60000] for i in range(0, len(plain), 60000)]
@@ -122,12 +138,15 @@ def main():
     p.add_argument("--passes", type=int, default=1)
     p.add_argument("--cut", action="store_true", help="end without END")
     p.add_argument("--err", action="store_true", help="the first document fails upstream")
+    p.add_argument("--bits")
     p.add_argument("text", nargs="*")
     args = p.parse_args()
     labels = LABELS if args.type == "tag" else ["job", "cv"]
     out = hello("scores")
-    out += record("HEAD", {"name": args.type, "type": args.type, "labels": labels,
-                           "delay": args.delay})
+    head = {"name": args.type, "type": args.type, "labels": labels, "delay": args.delay}
+    if args.bits:
+        head = {"name": "lm", "type": "lm", "gives": "surprisal"}
+    out += record("HEAD", head)
     for i, text in enumerate(args.text):
         out += document(i, text, args, labels)
     if not args.cut:

@@ -57,7 +57,7 @@ static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer
         code = sp_error_set(err, SP_E_DATA, "no head");
     } else if (rec->kind == SP_KIND_DOC) {
         run->in_doc = true;
-        code = sp_gather_start(&run->doc, rec, run->head.head.n_label, err);
+        code = sp_gather_start(&run->doc, rec, &run->head, err);
     } else if (rec->kind == SP_KIND_DOCEND) {
         run->in_doc = false;
         code = finish(run, err);
