@@ -166,12 +166,13 @@ static enum sp_code dump(struct sp_layers *l, const struct sp_layers_doc *d,
     enum sp_code code = sp_layers_file_name(path, sizeof path, l->o.dump_state, d->id, d->n_id,
                                             d->number, &varies, err);
     if (code) return sp_error_prefix(err, "--dump-state");
-    if (l->dumped && !varies)
+    /* A document that goes on replaces its own. */
+    if (l->dumped && l->dumped != d->number + 1 && !varies)
         return sp_error_set(err, SP_E_USAGE,
                             "--dump-state %.200s: a second document would overwrite the first "
                             "one's state; use %%i (its id) or %%n (its number) in the name",
                             l->o.dump_state);
-    l->dumped = true;
+    l->dumped = d->number + 1;
     return sp_state_write(s, path, err);
 }
 
@@ -362,7 +363,7 @@ static enum sp_code skip(struct sp_layers *l, struct sp_record *rec, struct sp_e
     if (rec->kind == SP_KIND_CHUNK) code = check_chunk(l, rec, &hidden, err);
     if (rec->kind == SP_KIND_DOCEND) {
         l->current = NULL;
-        l->dumped = l->o.dump_state != NULL;
+        if (l->o.dump_state) l->dumped = d->number + 1;
         code = sp_layers_doc_end(l, d, rec, err);
     }
     sp_record_free(rec);

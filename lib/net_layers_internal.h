@@ -50,7 +50,7 @@ struct sp_layers {
     struct sp_pack pack;
     size_t docs_max, n_doc; /* documents with a state; how many may be held */
     uint64_t number;
-    bool dumped;
+    uint64_t dumped; /* the number, from 1, of the document whose state was dumped last; or 0 */
     struct sp_layers_doc *current; /* being read, or NULL */
     struct sp_layers_doc *open, *free, *all;
     size_t n_open;

@@ -273,8 +273,8 @@ struct sp_filter {
     /* Set to write nothing at all (mamba-layer --dump-state at a terminal, extract's text). The
      * writer is NULL then. */
     bool silent;
-    /* Set by the driver while on_idle is called because input would block: what is done then may not
-     * show in what is written. */
+    /* Set by the driver while on_idle is called because input would block: what is done then may
+     * not show in what is written. */
     bool waiting;
     /* Set by the callbacks to drop what would be written, and on_error, for a while: what is read
      * now was written and told by a run before this one. */

@@ -20,7 +20,7 @@ struct sp_token_stream_options {
     bool refuse_invalid;  /* invalid UTF-8 fails the document; else it becomes U+FFFD */
     bool marked;          /* DOC says that the state before byte `mark` is worth keeping */
     uint64_t mark;
-    size_t max_doc;       /* bytes of a document that has to be held (passes > 1) */
+    size_t max_doc; /* bytes of a document that has to be held (passes > 1) */
 };
 
 enum sp_code sp_token_stream_new(struct sp_token_stream **s, const struct sp_tokenizer *tok,

@@ -61,6 +61,10 @@ loop() {
     pipe "generate -n 40 -s 9 --load-state s <prompt.txt >whole"
     layers="--load-state s" run -0 timeout 60 bash -c "$(declare -f loop pipe); loop -n 40 -s 9 >looped"
     cmp looped whole
+    layers="--load-state s --dump-state looped.state" run -0 timeout 60 bash -c "$(declare -f loop pipe); loop -n 10 >looped"
+    pipe "generate -n 10 --load-state s --dump-state whole.state <prompt.txt >whole"
+    cmp looped whole
+    cmp looped.state whole.state
     : >prompt.txt
     pipe "generate -n 40 --load-state s <prompt.txt >whole"
     layers="--load-state s" run -0 timeout 60 bash -c "$(declare -f loop pipe); loop -n 40 >looped"
