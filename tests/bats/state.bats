@@ -283,19 +283,14 @@ commands() { pipe "state --help" | sed -n '/^Commands:$/,/^$/s/^  \([a-z]*\) .*/
 }
 
 @test "binary output is refused on a terminal" {
-    for c in "merge a.state" "split a.state" "convert -t f16 a.state" "export a.state" "mix a.state:1" \
-        "plot --format pgm a.state"; do
+    for c in "split a.state" "mix a.state:1" "plot --format pgm a.state"; do
         run -2 pipe "'$TREE/tests/bats/damage.py' pty state $c"
         echo "$c: $output"
         [[ $output == "state: the output is binary and standard output is a terminal"* ]]
     done
 }
 
-last_segment() {
-    python3 -c 'import sys
-b = open(sys.argv[1], "rb").read()
-sys.stdout.buffer.write(b[b.rindex(b"\x93\xa9statepipe"):])' "$1"
-}
+last_segment() { tail -c +$(($(LC_ALL=C grep -abo -P '\x93\xa9statepipe' "$1" | tail -n 1 | cut -d : -f 1) + 1)) "$1"; }
 
 @test "convert: half the bytes, what is lost is said, and programs read it" {
     pipe "echo Jane Doe | tokenize -m $model | embed -m $model >hidden"
@@ -521,8 +516,8 @@ print("fine")'
             echo "$c $f: $output"
             [[ $output == "state: $f.state"* ]]
         done
-        run -0 pipe "'$TREE/tests/bats/damage.py' flips a.state 20 bash -c 'cat >f.state; state ${c//@/f.state}'"
-        [ "$output" = "65 20" ]
+        run -0 pipe "'$TREE/tests/bats/damage.py' flips a.state 6 bash -c 'cat >f.state; state ${c//@/f.state}'"
+        [ "$output" = "65 6" ]
         [ -z "$(ls | grep '^out\|tmp')" ]
     done
 }
