@@ -412,6 +412,7 @@ assert x["origin"] == "mixed" and x["n_tok"] == 6 and x["last"]["id"] == 3, x' "
     [[ $output != *'"norm":'[1-9]* ]]
     pipe "state export same.state -o s; state export a.state -o t"
     run -0 cmp <(tail -c 200 s) <(tail -c 200 t)
+    run -0 pipe "state mix /dev/stdin:0.5 b.state:0.5 <a.state | cmp - <(state mix -- -:0.5 b.state:0.5 <a.state)"
     # the same mixture has the same name, another weight another
     p() { pipe "state mix $1 | state info -" | sed -n 's/^  prefix *//p'; }
     [ "$(p 'a.state:0.7 b.state:0.3')" = "$(p 'a.state:.7 b.state:3e-1')" ]

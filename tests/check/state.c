@@ -2,6 +2,7 @@
  * together. */
 #include "../../lib/state.h"
 #include "../../lib/io.h"
+#include "../../lib/state_ops.h"
 #include "states.h"
 
 #include <sys/mman.h>
@@ -85,8 +86,10 @@ static void check_half(void) {
     check_ok(origin, "half: a state of origin read is one of origin converted");
 }
 
-static void check_damage(void) {
+static void check_damage(enum sp_dtype dtype) {
     struct sp_state *a = check_state_random(0, 1, 2, 4), *b;
+    struct sp_state_loss loss[2];
+    check_must(sp_state_convert(a, dtype, &loss[0], &loss[1], &check_err));
     struct bytes good = to_bytes(a);
     size_t accepted = 0, at = 0;
     for (size_t i = 0; i < good.n * 8; i++) {
@@ -98,8 +101,9 @@ static void check_damage(void) {
         }
         good.data[i / 8] ^= (uint8_t)(1u << i % 8);
     }
-    check_ok(accepted == 0, "damage: each of %zu flipped bits is found (%zu not, last %zu)",
-             good.n * 8, accepted, at);
+    check_ok(accepted == 0,
+             "damage: each of %zu flipped bits of a file in %s is found (%zu not, last %zu)",
+             good.n * 8, sp_dtype_name(dtype), accepted, at);
     accepted = 0;
     for (size_t n = 0; n < good.n; n++) {
         if (from_bytes(&b, good.data, n)) continue;
@@ -280,7 +284,7 @@ int main(int argc, char **argv) {
     check_start(argc, argv);
     if (check_wanted("file")) check_files();
     if (check_wanted("half")) check_half();
-    if (check_wanted("damage")) check_damage();
+    if (check_wanted("damage")) check_damage(SP_F32), check_damage(SP_BF16);
     if (check_wanted("join")) check_join();
     if (check_wanted("old")) check_old_files();
     if (check_wanted("hash")) check_hash();
