@@ -9,9 +9,10 @@
 #define LEVELS 8
 static const float level_bits[LEVELS] = {0, 1, 2, 4, 6, 9, 12, 16};
 
-/* From pale yellow to red in the 256 colours of terminals, under black letters; the lowest level
+/* From grey over yellow to red in the 256 colours of terminals, under black letters and about as
+ * bright, so that on dark and on light the strong ones stand out; the lowest level
  * has none, so that text that was expected looks as always. */
-static const int ansi_colour[LEVELS] = {0, 230, 228, 221, 215, 209, 203, 196};
+static const int ansi_colour[LEVELS] = {0, 144, 143, 178, 214, 208, 202, 196};
 
 /* Tokens that are shown as one. */
 struct piece {

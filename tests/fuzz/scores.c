@@ -1,6 +1,7 @@
 /* Any bytes as a stream of scores: gathered, decoded, grouped, and written in every format. */
+#include "../../lib/choices.h"
 #include "../../lib/gather.h"
-#include "../../lib/records_write.h"
+#include "../../lib/surprisal.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -12,6 +13,7 @@ struct run {
     struct sp_gather_head head;
     struct sp_gather doc;
     struct sp_records records;
+    struct sp_choices choices;
     bool have_head, in_doc;
     FILE *out;
 };
@@ -25,9 +27,27 @@ static void check_records(const struct run *run) {
         }
 }
 
-static enum sp_code finish(struct run *run, struct sp_error *err) {
+static enum sp_code finish_lm(struct run *run, const struct sp_record *end, struct sp_error *err) {
+    const struct sp_gather *g = &run->doc;
+    struct sp_document doc = {.id = g->id,
+                              .text = g->n_text ? g->text : "",
+                              .text_start = g->text_start,
+                              .n_text = g->n_text};
+    if (run->head.gives == SP_GIVES_SURPRISAL) {
+        sp_surprisal_write(run->out, SP_RECORDS_HTML, &doc, g->span, g->scores, g->n, 0);
+        sp_surprisal_write(run->out, SP_RECORDS_ANSI, &doc, g->span, g->scores, g->n, 7);
+        return SP_OK;
+    }
+    enum sp_code code = sp_choices_add(&run->choices, &doc, end, err);
+    for (int f = 0; !code && f <= SP_RECORDS_TABLE; f++)
+        sp_choices_write(run->out, (enum sp_records_format)f, g->id, &run->choices);
+    return code;
+}
+
+static enum sp_code finish(struct run *run, const struct sp_record *end, struct sp_error *err) {
     struct sp_class class[SP_LABELS_MAX];
     const struct sp_gather *g = &run->doc;
+    if (run->head.head.type == SP_HEAD_LM) return finish_lm(run, end, err);
     if (run->head.head.type == SP_HEAD_CLASS)
         return g->n ? sp_classes_from_scores(&run->head.head, g->scores, class, err) : SP_OK;
     enum sp_code code = sp_gather_decode(&run->doc, &run->head, &run->records, err);
@@ -52,7 +72,7 @@ static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer
     (void)w;
     if (rec->kind == SP_KIND_HEAD && !run->in_doc) {
         code = sp_gather_head_read(&run->head, rec, err);
-        run->have_head = !code && run->head.head.type != SP_HEAD_LM;
+        run->have_head = !code && (run->head.head.type != SP_HEAD_LM || run->head.gives);
     } else if (!run->have_head) {
         code = sp_error_set(err, SP_E_DATA, "no head");
     } else if (rec->kind == SP_KIND_DOC) {
@@ -60,7 +80,7 @@ static enum sp_code on_record(void *ctx, struct sp_record *rec, struct sp_writer
         code = sp_gather_start(&run->doc, rec, &run->head, err);
     } else if (rec->kind == SP_KIND_DOCEND) {
         run->in_doc = false;
-        code = finish(run, err);
+        code = finish(run, rec, err);
     } else {
         code = sp_gather_add(&run->doc, rec, err);
     }
@@ -96,6 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     sp_gather_head_clear(&run.head);
     sp_gather_clear(&run.doc);
     sp_records_clear(&run.records);
+    sp_choices_clear(&run.choices);
     fclose(run.out);
     close(fd);
     return 0;
