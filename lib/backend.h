@@ -46,7 +46,7 @@ struct sp_backend {
 
     /* w is (d_out, d_in) as stored (f32, f16 or bf16), on the host, and outlives the weight; bias
      * (d_out), host f32 or NULL. compute is SP_F32 or SP_BF16 (inputs rounded to bf16, sums in
-     * f32). Packed copies are made at the first product with many rows. */
+     * f32). Packed copies are made once it has met many rows. */
     enum sp_code (*weight_new)(struct sp_backend *be, const struct sp_tensor *w, const float *bias,
                                enum sp_dtype compute, struct sp_weight **out, struct sp_error *err);
     void (*weight_free)(struct sp_backend *be, struct sp_weight *w);

@@ -161,6 +161,8 @@ void sp_gemm_free(struct sp_gemm *g) {
         if (g->room[t].stream) dnnl_stream_destroy(g->room[t].stream);
         free(g->room[t].scratch);
         free(g->room[t].x);
+        free(g->room[t].plain);
+        free(g->room[t].block);
         free(g->room[t].y);
     }
     free(g->rounded);

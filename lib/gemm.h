@@ -5,8 +5,11 @@
  * a row's bits depend on nothing but the row. oneDNN is called with one OpenMP thread on each
  * worker, because libgomp's own workers would spin between products.
  *
+ * Packing is put off until a weight has met many rows; until then its blocks are packed as they are
+ * used, which takes the memory of one of them.
+ *
  * A gemm owns its engine, streams and scratch memory and borrows the pool and the kernels; a packed
- * weight owns its copy and is freed before its gemm. One caller at a time.
+ * weight owns its copy, borrows the weight, and is freed before its gemm. One caller at a time.
  */
 #ifndef SP_GEMM_H
 #define SP_GEMM_H

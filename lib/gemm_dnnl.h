@@ -14,6 +14,10 @@ struct sp_gemm_room {
     size_t scratch_bytes;
     void *x; /* (tile, d_in): a tile's input, where that is not dense or not whole */
     size_t x_bytes;
+    void *plain; /* (block, d_in) of f32, and of bf16 behind it: what is packed */
+    size_t plain_bytes;
+    void *block; /* a packed block that is not kept */
+    size_t block_bytes;
     float *y; /* (tile, block): a tile's output, where that is not dense: oneDNN's fast kernels
                  write dense matrices only */
 };

@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Rows after which a weight is worth a packed copy of its own, which has to be paid for with memory
+ * that the kernel clears: until then its blocks are packed one by one into a thread's room, used,
+ * and forgotten. The layout is the same, and with it every bit. */
+#define ROWS_UNTIL_PACKED 512
 #define BLOCK_BYTES ((int64_t)3 << 19) /* of a block of a weight: most of a core's cache */
 
 /* A primitive for one shape, and each thread's handles for its arguments. */
@@ -24,8 +28,12 @@ struct sp_packed {
     enum sp_dtype compute; /* asked for */
     bool bf16;             /* the products really are bf16 */
     float *bias;
-    void *data;
+    const void *source; /* (d_out, d_in) of source_dtype: the caller's */
+    enum sp_dtype source_dtype;
+    int64_t rows_seen;
+    void *data;    /* NULL: not packed yet */
     size_t stride; /* bytes from one block to the next */
+    size_t n_bytes;
     dnnl_memory_desc_t weight_md[N_WIDTH];
     dnnl_memory_t *weight, *bias_memory; /* (n_block) */
     struct product product[N_WIDTH];
@@ -94,27 +102,22 @@ static dnnl_status_t product_new(struct product *p, struct sp_packed *w, int64_t
 
 struct packing {
     struct sp_packed *w;
-    const void *source;
-    enum sp_dtype dtype;
-    size_t plain_bytes;
-    void **plain; /* (threads): (block, d_in) of f32, and of bf16 behind it */
-    dnnl_status_t *status;
+    dnnl_status_t *status; /* (n_block) */
 };
 
 static int64_t block_width(const struct sp_packed *w, int64_t block) {
     return block < w->n_block - 1 ? w->block : w->d_out - (w->n_block - 1) * w->block;
 }
 
-/* Rows of the source as the products' type, dense, in room (plain_bytes); where they are. */
-static void *block_convert(const struct packing *p, int64_t first, int64_t n, void *room) {
-    const struct sp_packed *w = p->w;
+/* Rows of the source as the products' type, dense: where they are, or in room. */
+static const void *block_convert(const struct sp_packed *w, int64_t first, int64_t n, void *room) {
     size_t n_value = (size_t)(n * w->d_in);
-    const char *from =
-        (const char *)p->source + (size_t)(first * w->d_in) * sp_dtype_size(p->dtype);
-    if (w->bf16 && p->dtype == SP_BF16) return memcpy(room, from, n_value * 2);
+    enum sp_dtype dtype = w->source_dtype;
+    const char *from = (const char *)w->source + (size_t)(first * w->d_in) * sp_dtype_size(dtype);
+    if (dtype == (w->bf16 ? SP_BF16 : SP_F32) && (w->bf16 || w->compute != SP_BF16)) return from;
     float *plain = room;
     uint16_t *half = (uint16_t *)(void *)(plain + w->block * w->d_in);
-    sp_tensor_to_f32(plain, from, p->dtype, n_value);
+    sp_tensor_to_f32(plain, from, dtype, n_value);
     if (w->compute != SP_BF16) return plain;
     w->gemm->k->to_bf16(half, plain, (int64_t)n_value);
     if (w->bf16) return half;
@@ -122,7 +125,8 @@ static void *block_convert(const struct packing *p, int64_t first, int64_t n, vo
     return plain;
 }
 
-static dnnl_status_t block_reorder(struct sp_packed *w, int64_t block, void *plain, int thread) {
+static dnnl_status_t block_reorder(struct sp_packed *w, int64_t block, const void *plain,
+                                   int thread) {
     int64_t width = block_width(w, block);
     dnnl_memory_desc_t md;
     sp_gemm_strided_md(&md, w->d_in, width, 1, w->d_in, w->bf16 ? dnnl_bf16 : dnnl_f32);
@@ -132,7 +136,7 @@ static dnnl_status_t block_reorder(struct sp_packed *w, int64_t block, void *pla
     dnnl_memory_t from = NULL;
     dnnl_engine_t engine = w->gemm->engine;
     dnnl_stream_t stream = w->gemm->room[thread].stream;
-    dnnl_status_t status = dnnl_memory_create(&from, &md, engine, plain);
+    dnnl_status_t status = dnnl_memory_create(&from, &md, engine, (void *)(uintptr_t)plain);
     if (!status)
         status = dnnl_reorder_primitive_desc_create(&pd, &md, engine, packed, engine, NULL);
     if (!status) status = dnnl_primitive_create(&reorder, pd);
@@ -145,40 +149,47 @@ static dnnl_status_t block_reorder(struct sp_packed *w, int64_t block, void *pla
     return status;
 }
 
-static void pack_item(void *ctx, int64_t block, int thread) {
-    struct packing *p = ctx;
+/* Into w->weight[block]. */
+static dnnl_status_t block_pack(struct sp_packed *w, int64_t block, int thread) {
+    struct sp_gemm_room *room = &w->gemm->room[thread];
+    size_t plain_bytes = (size_t)(w->block * w->d_in) * (sizeof(float) + sizeof(uint16_t));
+    struct sp_error ignored;
     omp_set_num_threads(1);
-    if (!p->plain[thread]) p->plain[thread] = sp_gemm_alloc(p->plain_bytes);
-    if (!p->plain[thread]) {
-        p->status[block] = dnnl_out_of_memory;
-        return;
-    }
-    void *plain = block_convert(p, block * p->w->block, block_width(p->w, block), p->plain[thread]);
-    p->status[block] = block_reorder(p->w, block, plain, thread);
+    if (grow(&room->plain, &room->plain_bytes, plain_bytes, &ignored)) return dnnl_out_of_memory;
+    const void *plain = block_convert(w, block * w->block, block_width(w, block), room->plain);
+    return block_reorder(w, block, plain, thread);
 }
 
-static enum sp_code pack(struct sp_packed *w, const void *source, enum sp_dtype dtype,
-                         struct sp_error *err) {
+static void pack_item(void *ctx, int64_t block, int thread) {
+    struct packing *p = ctx;
+    p->status[block] = block_pack(p->w, block, thread);
+}
+
+/* For good. */
+static enum sp_code pack(struct sp_packed *w, struct sp_error *err) {
     struct sp_gemm *g = w->gemm;
-    struct packing p = {.w = w, .source = source, .dtype = dtype};
-    p.plain_bytes = (size_t)(w->block * w->d_in) * (sizeof(float) + sizeof(uint16_t));
-    p.plain = calloc((size_t)sp_pool_threads(g->pool), sizeof *p.plain);
+    struct packing p = {.w = w};
     p.status = calloc((size_t)w->n_block, sizeof *p.status);
+    w->data = sp_gemm_alloc(w->n_bytes);
     enum sp_code code = SP_OK;
-    if (p.plain && p.status) {
+    if (p.status && w->data) {
+        memset(w->data, 0, w->n_bytes); /* oneDNN's padding is zero */
+        for (int64_t b = 0; b < w->n_block; b++)
+            dnnl_memory_set_data_handle(w->weight[b], (char *)w->data + (size_t)b * w->stride);
         sp_pool_run(g->pool, w->n_block, pack_item, &p);
         for (int64_t b = 0; b < w->n_block && !code; b++)
             if (p.status[b]) code = sp_gemm_failed(err, p.status[b], "packing a weight");
-        for (int t = 0; t < sp_pool_threads(g->pool); t++) free(p.plain[t]);
     } else {
         code = sp_error_memory(err, "a packed weight");
     }
-    free(p.plain);
     free(p.status);
+    if (!code) return SP_OK;
+    free(w->data);
+    w->data = NULL;
     return code;
 }
 
-/* Asks oneDNN which layouts it wants, and takes memory for them. */
+/* Asks oneDNN which layouts it wants. */
 static enum sp_code packed_layout(struct sp_packed *w, struct sp_error *err) {
     for (int k = 0; k < N_WIDTH; k++) {
         int64_t width = k == LAST ? block_width(w, w->n_block - 1) : w->block;
@@ -195,10 +206,7 @@ static enum sp_code packed_layout(struct sp_packed *w, struct sp_error *err) {
     }
     w->stride = SP_ROUND_UP(dnnl_memory_desc_get_size(&w->weight_md[FULL]), 64);
     size_t last = SP_ROUND_UP(dnnl_memory_desc_get_size(&w->weight_md[LAST]), 64);
-    size_t n_bytes = w->stride * (size_t)(w->n_block - 1) + last;
-    w->data = sp_gemm_alloc(n_bytes);
-    if (!w->data) return sp_error_memory(err, "a packed weight");
-    memset(w->data, 0, n_bytes); /* oneDNN's padding is zero */
+    w->n_bytes = w->stride * (size_t)(w->n_block - 1) + last;
     return SP_OK;
 }
 
@@ -208,9 +216,8 @@ static enum sp_code packed_handles(struct sp_packed *w, struct sp_error *err) {
     if (!w->weight || !w->bias_memory) return sp_error_memory(err, "a packed weight");
     for (int64_t b = 0; b < w->n_block; b++) {
         int kind = b == w->n_block - 1 ? LAST : FULL;
-        char *data = (char *)w->data + (size_t)b * w->stride;
-        dnnl_status_t status =
-            dnnl_memory_create(&w->weight[b], &w->weight_md[kind], w->gemm->engine, data);
+        dnnl_status_t status = dnnl_memory_create(&w->weight[b], &w->weight_md[kind],
+                                                  w->gemm->engine, DNNL_MEMORY_NONE);
         dnnl_memory_desc_t md;
         sp_gemm_strided_md(&md, 1, block_width(w, b), block_width(w, b), 1, dnnl_f32);
         if (!status && w->bias)
@@ -263,6 +270,8 @@ enum sp_code sp_packed_new(struct sp_packed **p, struct sp_gemm *g, const void *
     w->d_out = d_out;
     w->d_in = d_in;
     w->compute = compute;
+    w->source = source;
+    w->source_dtype = dtype;
     w->bf16 = compute == SP_BF16 && g->has_bf16;
     choose_blocks(w);
     enum sp_code code = SP_OK;
@@ -278,7 +287,6 @@ enum sp_code sp_packed_new(struct sp_packed **p, struct sp_gemm *g, const void *
     if (!code) code = packed_layout(w, err);
     if (!code) code = packed_handles(w, err);
     if (!code) code = packed_products(w, err);
-    if (!code) code = pack(w, source, dtype, err);
     omp_set_num_threads(threads);
     if (code) {
         sp_packed_free(w);
@@ -339,12 +347,10 @@ static void tile_output(const struct running *r, const float *from, int64_t n, i
     }
 }
 
-/* Tiles vary fastest, so that a block of the weight stays in the cache. */
-static void run_item(void *ctx, int64_t item, int thread) {
-    struct running *r = ctx;
+static void run_tile(struct running *r, int64_t block, int64_t tile, int thread) {
     struct sp_packed *w = r->w;
     struct sp_gemm_room *room = &w->gemm->room[thread];
-    int64_t block = item / r->n_tile, row = item % r->n_tile * SP_GEMM_TILE;
+    int64_t row = tile * SP_GEMM_TILE;
     int64_t n = r->n_row - row < SP_GEMM_TILE ? r->n_row - row : SP_GEMM_TILE;
     struct product *p = &w->product[block == w->n_block - 1 ? LAST : FULL];
     const void *x = tile_input(r, row, n, thread);
@@ -362,6 +368,28 @@ static void run_item(void *ctx, int64_t item, int thread) {
     dnnl_status_t status = dnnl_primitive_execute(p->primitive, room->stream, w->bias ? 5 : 4, arg);
     if (status) atomic_store(&r->status, (int)status);
     if (!direct) tile_output(r, room->y, n, block_width(w, block), y);
+}
+
+/* Tiles vary fastest, so that a block of the weight stays in the cache. */
+static void run_item(void *ctx, int64_t item, int thread) {
+    struct running *r = ctx;
+    run_tile(r, item / r->n_tile, item % r->n_tile, thread);
+}
+
+/* The same of a weight that is not packed: all tiles of a block, which only this thread has. */
+static void run_block(void *ctx, int64_t block, int thread) {
+    struct running *r = ctx;
+    struct sp_packed *w = r->w;
+    struct sp_gemm_room *room = &w->gemm->room[thread];
+    struct sp_error ignored;
+    dnnl_status_t status = dnnl_out_of_memory;
+    if (!grow(&room->block, &room->block_bytes, w->stride, &ignored)) {
+        memset(room->block, 0, w->stride); /* oneDNN's padding is zero */
+        dnnl_memory_set_data_handle(w->weight[block], room->block);
+        status = block_pack(w, block, thread);
+    }
+    if (status) atomic_store(&r->status, (int)status);
+    for (int64_t tile = 0; !status && tile < r->n_tile; tile++) run_tile(r, block, tile, thread);
 }
 
 struct rounding {
@@ -403,7 +431,15 @@ enum sp_code sp_packed_run(struct sp_packed *w, const float *x, int64_t ldx, int
         run.x = g->rounded;
         run.ldx = w->d_in;
     }
-    sp_pool_run(g->pool, n_tile * w->n_block, run_item, &run);
+    w->rows_seen += n_row;
+    if (!w->data && w->rows_seen > ROWS_UNTIL_PACKED) {
+        enum sp_code code = pack(w, err);
+        if (code) return code;
+    }
+    if (w->data)
+        sp_pool_run(g->pool, n_tile * w->n_block, run_item, &run);
+    else
+        sp_pool_run(g->pool, w->n_block, run_block, &run);
     omp_set_num_threads(threads);
     int status = atomic_load(&run.status);
     return status ? sp_gemm_failed(err, (dnnl_status_t)status, "running a product") : SP_OK;
