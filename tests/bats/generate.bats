@@ -166,6 +166,12 @@ END
 @test "states: dumped, loaded, the same as the pipe's; going on gives the text of one run" {
     pipe "generate -n 0 --dump-state g <prompt.txt; tokenize --open prompt.txt | embed | mamba-layer --dump-state p >/dev/null"
     cmp g p
+    # Chunks of every path, and around their borders.
+    for n in 1 2 7 8 9 255 256 257 258 264 600; do
+        head -c "$n" /dev/zero | tr '\0' 'y' >long
+        pipe "generate -n 0 --dump-state g <long; tokenize --open long | embed | mamba-layer --dump-state p >/dev/null"
+        cmp g p
+    done
     pipe "generate -n 10 --dump-state ten <prompt.txt >first"
     pipe "generate -n 10 --load-state ten '' >second"
     pipe "generate -n 20 <prompt.txt" | cmp - <(cat first second)

@@ -290,3 +290,35 @@ END
     run -0 pipe "embed none | mamba-layer | head | '$stream' records"
     [[ "${lines[1]}" == "HEAD "* && "${lines[2]}" == "END "* ]]
 }
+
+@test "--sample: a token for each document that was left open, as a stream of tokens" {
+    printf 'some text' >text
+    pipe "tokenize --open text | embed | mamba-layer >open"
+    run -0 pipe "head --head lm --sample open | '$stream' records"
+    [[ "${lines[0]}" == *"'content': 'tokens', 'program': 'head'"* ]]
+    [[ "${lines[1]}" == "DOC {'id': 'text', 'doc': 0, 'cont': True} " ]]
+    [[ "${lines[2]}" == "CHUNK {'doc': 0, 'pos': 9, 'pass': 0, 'last': False} {'ids': 'u32[1]'}" ]]
+    [[ "${lines[3]}" == "DOCEND {'doc': 0, 'status': 'open', 'n_tok': 1} " ]]
+    [[ "${lines[4]}" == "END {'docs': 1, 'errors': 0, 'open': 1} " && "${#lines[@]}" -eq 5 ]]
+    run -0 pipe "head --head lm --sample -n 1 open | '$stream' records"
+    [[ "${lines[3]}" == *"'status': 'ok'"* && "${lines[4]}" == *"'open': 0}"* ]]
+    # What comes behind the last token is read, but not written; a state in front is not passed on.
+    pipe "tokenize --open text | embed | mamba-layer --dump-state s >/dev/null"
+    pipe "cat open open >more; cat s open >behind"
+    run -0 pipe "cmp <(head --head lm --sample -n 1 more) <(head --head lm --sample -n 1 open)"
+    run -0 pipe "cmp <(head --head lm --sample -n 1 behind) <(head --head lm --sample -n 1 open)"
+}
+
+@test "--sample: what it is not for, and damaged streams" {
+    run -2 --separate-stderr pipe "head --sample hidden >/dev/null"
+    [[ "$stderr" == "head: head 'tag' is no language model, which --sample needs: choose --head lm" ]]
+    run -2 --separate-stderr pipe "head --head lm --sample --score hidden >/dev/null"
+    run -1 --separate-stderr pipe "head --head lm --sample hidden | '$stream' records"
+    [[ "${stderr_lines[0]}" == *"document 'd0': it is not left open"*"--open" ]]
+    printf 'some text' >text
+    pipe "tokenize --open text | embed | mamba-layer >open"
+    run -0 pipe "'$TREE/tests/bats/damage.py' cuts open 40 head --head lm --sample"
+    [ "$output" = "65 40" ]
+    run -0 pipe "'$TREE/tests/bats/damage.py' flips open 60 head --head lm --sample"
+    run -1 grep -v '^\(0\|1\|65\|69\) [0-9]*$' <<<"$output"
+}

@@ -12,6 +12,7 @@ setup_file() {
     printf 'Jane Doe\n2014 - 2018: B.Sc., University of X\n' >text
     printf '{"id": "a", "text": "B.Sc.", "spans": [[0, 5, "degree", [0]]]}\n' >jsonl
     pipe "tokenize text >tokens; embed tokens >hidden; mamba-layer hidden >done; head done >scores
+        tokenize --open text | embed | mamba-layer >open
         mamba-layer --dump-state state hidden >/dev/null
         tokenize --jsonl jsonl >labelled
         train --init '$STATEPIPE_MODEL' --epochs 2 -j 1 -o model labelled"
@@ -68,6 +69,8 @@ every_program() {
     sweep "$kind" "$first" "$most" embed tokens || bad=1
     sweep "$kind" "$first" "$most" mamba-layer hidden || bad=1
     sweep "$kind" "$first" "$most" head done || bad=1
+    sweep "$kind" "$first" "$most" head --head lm --sample -n 1 open || bad=1
+    sweep "$kind" "$first" "$most" generate -n 2 -s 1 --load-state state --dump-state out -o jsonl a || bad=1
     sweep "$kind" "$first" "$most" extract scores || bad=1
     for format in msgpack html table csv; do
         sweep "$kind" "$first" "$most" extract -o $format scores || bad=1

@@ -1,6 +1,8 @@
 /* The language model in one process: forks, packing and restored states show in no bit; scores are
  * those of one token after another; what is refused. */
 #include "../../lib/lm.h"
+#include "../../lib/logits.h"
+#include "../../lib/net.h"
 #include "../../lib/state.h"
 #include "check.h"
 
@@ -116,7 +118,8 @@ static bool same_alone(struct sp_lm *lm, struct sp_lm *alone, const struct histo
 
 /* Sequences fork, are dumped and restored, read and are stepped together at random; each is then
  * told the same alone, by one thread. */
-static void check_forks(enum sp_dtype dtype) {
+static void check_forks(const char *path, enum sp_dtype dtype) {
+    setenv("STATEPIPE_CPU", path, 1);
     struct sp_lm *lm = open_lm(3, dtype), *alone = open_lm(1, dtype);
     static struct history h[SEQS];
     static float logits[SEQS * 264];
@@ -135,7 +138,7 @@ static void check_forks(enum sp_dtype dtype) {
     for (size_t i = 0; i < SEQS; i++) seq[i] = h[i].seq;
     wrong += sp_lm_logits(lm, seq, SEQS, logits, &err) != SP_OK;
     for (size_t i = 0; i < SEQS; i++) wrong += !same_alone(lm, alone, &h[i], logits + i * 264);
-    check_ok(wrong == 0, "forks: %s: bits are those of each alone", sp_dtype_name(dtype));
+    check_ok(wrong == 0, "forks: %s, %s: bits are those of each alone", path, sp_dtype_name(dtype));
     for (size_t i = 0; i < SEQS; i++) history_clear(lm, &h[i]);
     sp_lm_free(lm);
     sp_lm_free(alone);
@@ -159,21 +162,85 @@ static double by_steps(struct sp_lm *lm, const struct sp_lm_seq *from, const uin
     return sum;
 }
 
+/* As the filters do it: hidden vectors of chunks of 256, then the head over the row before each
+ * token, by the path of the token's chunk. */
+struct filters {
+    struct sp_model *model;
+    struct sp_backend *be;
+    struct sp_net *net;
+    struct sp_head_net *head;
+    struct sp_kernels k;
+};
+
+static void filters_open(struct filters *f) {
+    struct sp_net_options o = {0, 1, SP_F32};
+    sp_kernels_init(&f->k);
+    if (sp_model_open(&f->model, model, &err) || sp_backend_cpu_new(&f->be, 1, &err) ||
+        sp_net_new(&f->net, f->model, f->be, &o, &err) ||
+        sp_head_net_new(&f->head, f->model, f->be, "lm", SP_F32, &err))
+        check_ok(false, "filters: %s", err.msg);
+}
+
+static void filters_close(struct filters *f) {
+    sp_head_net_free(f->head);
+    sp_net_free(f->net);
+    f->be->free(f->be);
+    sp_model_free(f->model);
+}
+
+/* hidden: row 0 is what predicts the first token, rows 1 .. n are made. */
+static bool filters_run(struct filters *f, struct sp_seq *seq, const uint32_t *id, size_t n,
+                        float *hidden) {
+    bool ok = sp_embed(f->model, id, (int64_t)n, hidden + 32, &err) == SP_OK;
+    for (size_t at = 0; ok && at < n; at += 256) {
+        int64_t k = n - at < 256 ? (int64_t)(n - at) : 256, cu[] = {0, k};
+        struct sp_batch b = {
+            .n_seq = 1, .cu_seqlens = cu, .states = &seq, .step = k < SP_STEP_ROWS};
+        ok = sp_net_forward(f->net, &b, hidden + (at + 1) * 32, &err) == SP_OK;
+    }
+    return ok;
+}
+
+/* Of n tokens behind n_before others. */
+static double by_filters(struct filters *f, const uint32_t *before, size_t n_before,
+                         const uint32_t *id, size_t n) {
+    static float hidden[(TOKENS_MAX + 1) * 32], logits[264], scratch[264];
+    struct sp_seq *seq = NULL;
+    double sum = 0;
+    bool ok = sp_seq_new(f->net, &seq, &err) == SP_OK;
+    ok = ok && filters_run(f, seq, before, n_before, hidden);
+    memcpy(hidden, hidden + n_before * 32, 32 * sizeof *hidden);
+    ok = ok && filters_run(f, seq, id, n, hidden);
+    for (size_t i = 0; ok && i < n; i++) {
+        size_t chunk = i / 256 * 256, rows = n - chunk < 256 ? n - chunk : 256;
+        ok = sp_head_net_forward(f->head, hidden + i * 32, 1, rows < SP_STEP_ROWS, logits, &err) ==
+             SP_OK;
+        sum += (double)logits[id[i]] - sp_log_sum_exp(&f->k, logits, 264, scratch);
+    }
+    sp_seq_free(f->net, seq);
+    return ok ? sum : NAN;
+}
+
 static void check_scores(void) {
     enum { N = 150, BASES = 4 };
     struct sp_lm *lm = open_lm(3, SP_F32);
     static uint32_t id[N][TOKENS_MAX];
+    static uint32_t first[BASES][TOKENS_MAX];
+    size_t n_first[BASES];
+    struct filters filters;
     struct sp_lm_seq *base[BASES];
     const struct sp_lm_seq *seq[N];
     const uint32_t *ids[N];
     size_t n[N];
     double together[N], alone, worst = 0;
-    int wrong = 0;
+    int wrong = 0, other = 0;
+    filters_open(&filters);
     for (size_t i = 0; i < BASES; i++) {
-        n[0] = random_length();
-        ids[0] = id[0];
-        random_ids(id[0], n[0]);
-        wrong += sp_lm_seq_new(lm, &base[i], &err) || sp_lm_read(lm, &base[i], ids, n, 1, &err);
+        n_first[i] = random_length();
+        ids[0] = first[i];
+        random_ids(first[i], n_first[i]);
+        wrong += sp_lm_seq_new(lm, &base[i], &err) ||
+                 sp_lm_read(lm, &base[i], ids, &n_first[i], 1, &err);
     }
     for (size_t i = 0; i < N; i++) {
         seq[i] = base[i % BASES];
@@ -188,11 +255,14 @@ static void check_scores(void) {
     for (size_t i = 0; i < N; i++) {
         wrong += sp_lm_score(lm, &seq[i], &ids[i], &n[i], 1, &alone, &err) != SP_OK;
         wrong += alone != together[i];
+        other += by_filters(&filters, first[i % BASES], n_first[i % BASES], id[i], n[i]) != alone;
         double e = fabs(by_steps(lm, seq[i], id[i], n[i]) - alone) / (1 + fabs(alone));
         if (!(e <= worst)) worst = e;
     }
     check_ok(wrong == 0, "scores: bits are those of each alone");
+    check_ok(other == 0, "scores: bits are those of the filters (%d of %d differ)", other, N);
     check_ok(together[0] == 0 && worst < 1e-6, "scores: within %.2g of single steps", worst);
+    filters_close(&filters);
     sp_state_free(before);
     sp_state_free(after);
     for (size_t i = 0; i < BASES; i++) sp_lm_seq_free(lm, base[i]);
@@ -250,7 +320,12 @@ static void check_refused(void) {
 
 int main(int argc, char **argv) {
     check_start(argc, argv);
-    if (check_wanted("forks")) check_forks(SP_F32), check_forks(SP_BF16);
+    const char *paths[4];
+    int n_path = check_wanted("forks") ? sp_kernels_paths(paths) : 0;
+    for (int i = 0; i < n_path; i++) {
+        check_forks(paths[i], SP_F32);
+        check_forks(paths[i], SP_BF16);
+    }
     if (check_wanted("scores")) check_scores();
     if (check_wanted("text")) check_text();
     if (check_wanted("refused")) check_refused();
