@@ -107,16 +107,13 @@ enum sp_code sp_writer_fail(struct sp_writer *w, const char *program, enum sp_co
     return code ? code : sp_writer_flush(w, err);
 }
 
-enum sp_code sp_filter_fail_doc(struct sp_filter *f, uint64_t doc, const struct sp_error *why,
-                                struct sp_error *err) {
+enum sp_code sp_filter_fail_doc(struct sp_filter *f, uint64_t doc, const char *id, size_t n_id,
+                                const struct sp_error *why, struct sp_error *err) {
     struct sp_filter_run *run = f->run;
     struct sp_error named = *why;
-    if (run->place == IN_DOC && doc == run->doc) {
-        run->place = SWALLOW_DOC;
-        sp_error_prefix(&named, "document '%s'", run->id);
-    } else {
-        sp_error_prefix(&named, "document %llu", (unsigned long long)doc);
-    }
+    if (run->place == IN_DOC && doc == run->doc) run->place = SWALLOW_DOC;
+    sp_error_prefix(&named, "document '%.*s'",
+                    (int)(n_id < sizeof run->id ? n_id : sizeof run->id - 1), id);
     run->n_error++;
     run->result->n_error++;
     if (f->on_error && !f->mute) f->on_error(f->ctx, &named);
@@ -141,7 +138,8 @@ static enum sp_code hand_over(struct sp_filter *f, struct sp_record *rec, struct
     struct sp_error why = *err;
     code = idle(f, err);
     /* The filter may have failed it by itself meanwhile, with sp_filter_fail_doc. */
-    if (!code && run->place == IN_DOC) code = sp_filter_fail_doc(f, doc, &why, err);
+    if (!code && run->place == IN_DOC)
+        code = sp_filter_fail_doc(f, doc, run->id, strlen(run->id), &why, err);
     if (f->on_drop) f->on_drop(f->ctx, doc);
     return code;
 }

@@ -238,7 +238,7 @@ enum sp_code sp_layers_flush(struct sp_layers *l, struct sp_writer *w, struct sp
         if (code == SP_E_DATA) {
             struct sp_error why = *err;
             d->failed = true;
-            code = sp_filter_fail_doc(l->filter, d->doc, &why, err);
+            code = sp_filter_fail_doc(l->filter, d->doc, d->id, d->n_id, &why, err);
         }
         if (!code && h->rec->kind == SP_KIND_DOCEND) code = sp_layers_doc_end(l, d, h->rec, err);
         sp_record_free(h->rec);

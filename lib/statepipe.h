@@ -299,9 +299,10 @@ enum sp_code sp_filter_run(struct sp_filter *f, struct sp_reader *r, struct sp_w
                            struct sp_filter_result *result, struct sp_error *err);
 /* For filters that hold records of several documents: writes the ERR of a document in the place of
  * its DOCEND, from on_record or on_idle. If it is the one being read, the driver swallows the rest;
- * the rest of an earlier one is the caller's to free. on_drop is not called. */
-enum sp_code sp_filter_fail_doc(struct sp_filter *f, uint64_t doc, const struct sp_error *why,
-                                struct sp_error *err);
+ * the rest of an earlier one is the caller's to free. on_drop is not called. The message names the
+ * document by its id. */
+enum sp_code sp_filter_fail_doc(struct sp_filter *f, uint64_t doc, const char *id, size_t n_id,
+                                const struct sp_error *why, struct sp_error *err);
 /* From on_hello: where to write whole segments in front of the one that begins; NULL: nowhere. */
 struct sp_writer *sp_filter_writer(const struct sp_filter *f);
 /* From a callback: how many documents have failed in this segment and in this run; and as if so

@@ -230,10 +230,12 @@ static void check_edges(void) {
     struct sp_beam_options o = {.width = 4, .n_best = 4, .follow = follow, .ctx = &r};
     search(&o, l, 1);
     check_ok(l[0].n == 0, "edges: nothing may end before its first token: no answer");
+    clear(l, 1);
     memset(r.first, 0, sizeof r.first);
     o.max_tokens = 3;
     search(&o, l, 1);
     check_ok(l[0].n == 0, "edges: no token has a role: no answer");
+    clear(l, 1);
     struct sp_lm_seq *empty;
     if (sp_lm_seq_new(lm, &empty, &err)) exit(1);
     const struct sp_lm_seq *none = empty;

@@ -171,7 +171,7 @@ static enum sp_code on_idle(void *ctx, struct sp_writer *w, struct sp_error *e) 
         struct sp_error why;
         if (fails && !code) {
             sp_error_set(&why, SP_E_DATA, "told to fail when idle");
-            code = sp_filter_fail_doc(t->f, (uint64_t)t->fail_held, &why, e);
+            code = sp_filter_fail_doc(t->f, (uint64_t)t->fail_held, "held", 4, &why, e);
         } else if (!gone && !code && w) {
             code = sp_writer_write(w, t->held[i], e);
         }
