@@ -109,6 +109,12 @@ static __device__ __forceinline__ float sp_sigmoid(float u) {
     return 1 / (1 + expf(-u));
 }
 
+/* One value of global memory as it is: a length, an id, a pointer. */
+template <class T> static __device__ __forceinline__ T sp_read(const T *from) {
+    SP_TOUCH(EMU_GLOBAL_LOAD, sizeof(T));
+    return *from;
+}
+
 /* N elements that one access of N * sizeof(T) bytes (up to 16) moves. */
 template <class T, int N> struct alignas(sizeof(T) * N) sp_pack { T at[N]; };
 

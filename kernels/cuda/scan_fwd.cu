@@ -195,10 +195,11 @@ __global__ void __launch_bounds__(32 * WARPS) scan_fwd(const sp_scan a) {
     constexpr int WARP_TOK = K * LANES_TIME, TILE = WARP_TOK * WARPS;
     static_assert(SP_SCAN_CHUNK % TILE == 0, "a chunk starts where a tile does");
     SP_SHARED(float4, carry);
-    const int64_t seq = blockIdx.x, start = a.cu_seqlens[seq], end = a.cu_seqlens[seq + 1];
+    const int64_t seq = blockIdx.x, start = sp_read(&a.cu_seqlens[seq]);
+    const int64_t end = sp_read(&a.cu_seqlens[seq + 1]);
     const place p = my_place(a.d_inner);
     const int n_group = (int)((a.d_state + GROUP - 1) / GROUP);
-    load_states<VEC>(a, a.state_in ? a.state_in[seq] : nullptr, carry, n_group);
+    load_states<VEC>(a, a.state_in ? sp_read(&a.state_in[seq]) : nullptr, carry, n_group);
     __syncthreads();
     /* A tile takes `period` steps of a warp; a group must have left the last warp before the first
      * one comes to it again. */
@@ -213,8 +214,8 @@ __global__ void __launch_bounds__(32 * WARPS) scan_fwd(const sp_scan a) {
             if (group == 0) begin_tile<T, K, VEC>(a, p, t0, end, &my);
             float *chunk = nullptr;
             if (a.chunk_state && p.warp == 0 && tile * TILE % SP_SCAN_CHUNK == 0)
-                chunk = a.chunk_state +
-                        (a.cu_chunks[seq] + tile * TILE / SP_SCAN_CHUNK) * a.d_inner * a.d_state;
+                chunk = a.chunk_state + (sp_read(&a.cu_chunks[seq]) + tile * TILE / SP_SCAN_CHUNK) *
+                                            a.d_inner * a.d_state;
             scan_group<T, K, VEC>(a, p, t0, end, (int64_t)group * GROUP, carry + group * BLOCK_CH,
                                   chunk, &my);
             if (group == n_group - 1) end_tile<T, K, VEC>(a, p, t0, end, &my);
@@ -226,7 +227,8 @@ __global__ void __launch_bounds__(32 * WARPS) scan_fwd(const sp_scan a) {
         }
         __syncthreads();
     }
-    if (a.state_out && a.state_out[seq]) store_states<VEC>(a, a.state_out[seq], carry, n_group);
+    float *state_out = a.state_out ? sp_read(&a.state_out[seq]) : nullptr;
+    if (state_out) store_states<VEC>(a, state_out, carry, n_group);
 }
 
 /* Whether every access can be of a whole pack. States come from the caller's arrays of pointers,

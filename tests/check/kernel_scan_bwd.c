@@ -1,56 +1,11 @@
 /* The selective scan backward: every path against finite differences of the double-precision
  * oracle and against the plain C path, packing and spreading, and the bench. */
-#include "kernel_scan.h"
+#include "kernel_scan_grad.h"
 
 static const int64_t lengths[] = {0, 1, 2, 63, 64, 65, 130};
 static const int64_t inners[] = {1, 7, 15, 16, 17, 31, 48, 70};
 static const int64_t state_sizes[] = {1, 5, 8, 15, 16, 17, 33, 64};
 #define PICK(list) (list[check_random() % (sizeof(list) / sizeof(list[0]))])
-
-/* The number whose gradient is sought: <dy, y> + <dstate_out, final state>. */
-static double loss(const struct scan_case *s) {
-    static double y[256 * 8], h[8 * 16];
-    double sum = 0;
-    for (int64_t seq = 0; seq < s->a.n_seq; seq++) {
-        int64_t start = s->cu_seqlens[seq], len = s->cu_seqlens[seq + 1] - start;
-        for (int64_t i = 0; i < s->n_state; i++)
-            h[i] = s->a.state_in ? (double)s->state_in[seq][i] : 0;
-        scan_oracle(s, seq, y, h);
-        for (int64_t i = 0; i < len * s->a.d_inner; i++)
-            sum += y[i] * (double)s->dy[start * s->a.d_inner + i];
-        for (int64_t i = 0; i < s->n_state; i++)
-            sum += h[i] * (double)s->dstate_out[seq * s->n_state + i];
-    }
-    return sum;
-}
-
-/* Central difference, and again with half the step to cancel the error of second order. The step
- * is what the rounding to float leaves of it. */
-static double slope(const struct scan_case *s, float *at) {
-    float value = *at;
-    double d[2];
-    for (int i = 0; i < 2; i++) {
-        float high = value + (i ? 0.5e-2f : 1e-2f), low = value - (i ? 0.5e-2f : 1e-2f);
-        *at = high;
-        d[i] = loss(s);
-        *at = low;
-        d[i] = (d[i] - loss(s)) / ((double)high - (double)low);
-    }
-    *at = value;
-    return (4 * d[1] - d[0]) / 3;
-}
-
-static double slopes_error(const struct scan_case *s, const float *param, const float *grad,
-                           int64_t n) {
-    if (!param) return 0;
-    double diff = 0, norm = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double want = slope(s, (float *)(uintptr_t)(param + i)), d = want - (double)grad[i];
-        diff += d * d;
-        norm += want * want;
-    }
-    return diff == 0 ? 0 : sqrt(diff / (norm > 0 ? norm : 1e-300));
-}
 
 static void check_differences(const struct sp_kernels *k) {
     double worst = 0;
@@ -65,58 +20,25 @@ static void check_differences(const struct sp_kernels *k) {
         }
         struct scan_result r = scan_forward(k, &s, 3);
         scan_backward(k, &s, 3, &r);
-        worst = kernel_worst(worst, slopes_error(&s, s.a.x, r.dx, wide));
-        worst = kernel_worst(worst, slopes_error(&s, s.a.dt, r.ddt, wide));
-        worst = kernel_worst(worst, slopes_error(&s, s.a.z, r.dz, wide));
-        worst = kernel_worst(worst, slopes_error(&s, s.a.B, r.dB, s.n_tok * 5));
-        worst = kernel_worst(worst, slopes_error(&s, s.a.C, r.dC, s.n_tok * 5));
-        worst = kernel_worst(worst, slopes_error(&s, s.a.A, r.dA, s.n_state));
-        worst = kernel_worst(worst, slopes_error(&s, s.a.D, r.dD, 3));
-        worst = kernel_worst(worst, slopes_error(&s, s.a.dt_bias, r.dbias, 3));
+        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.x, r.dx, wide));
+        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.dt, r.ddt, wide));
+        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.z, r.dz, wide));
+        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.B, r.dB, s.n_tok * 5));
+        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.C, r.dC, s.n_tok * 5));
+        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.A, r.dA, s.n_state));
+        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.D, r.dD, 3));
+        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.dt_bias, r.dbias, 3));
         if (s.a.state_in)
-            worst = kernel_worst(worst, slopes_error(&s, s.state_in[0], r.dstate, 3 * s.n_state));
+            worst =
+                kernel_worst(worst, scan_slopes_error(&s, s.state_in[0], r.dstate, 3 * s.n_state));
         kernel_end_case();
     }
     check_ok(worst < 1e-4, "scan_bwd %s: %.2g from finite differences in double precision", k->name,
              worst);
 }
 
-/* The gradients of a result as one list, with their lengths. */
-enum { N_GRAD = 9 };
-static void list_grads(const struct scan_case *s, const struct scan_result *r,
-                       const float *grad[N_GRAD], int64_t n[N_GRAD]) {
-    int64_t wide = s->n_tok * s->a.ldy, narrow = s->n_tok * s->a.d_state;
-    const float *all[N_GRAD] = {r->dx, r->ddt, r->dz,    r->dB,    r->dC,
-                                r->dA, r->dD,  r->dbias, r->dstate};
-    const int64_t length[N_GRAD] = {wide,         wide,         wide,
-                                    narrow,       narrow,       s->n_state,
-                                    s->a.d_inner, s->a.d_inner, s->a.n_seq * s->n_state};
-    memcpy(grad, all, sizeof all);
-    for (int i = 0; i < N_GRAD; i++) n[i] = all[i] ? length[i] : 0;
-}
-
-static void compare(const struct scan_case *s, const struct scan_result *a,
-                    const struct scan_result *b, struct kernel_error e[N_GRAD]) {
-    const float *x[N_GRAD], *y[N_GRAD];
-    int64_t n[N_GRAD];
-    list_grads(s, a, x, n);
-    list_grads(s, b, y, n);
-    for (int i = 0; i < N_GRAD; i++) kernel_compare(&e[i], x[i], y[i], n[i]);
-}
-
-static bool same_bits(const struct scan_case *s, const struct scan_result *a,
-                      const struct scan_result *b) {
-    const float *x[N_GRAD], *y[N_GRAD];
-    int64_t n[N_GRAD];
-    bool same = true;
-    list_grads(s, a, x, n);
-    list_grads(s, b, y, n);
-    for (int i = 0; i < N_GRAD; i++) same = same && kernel_same_bits(x[i], y[i], n[i]);
-    return same;
-}
-
 static void check_random_shapes(void) {
-    struct kernel_error e[4][N_GRAD] = {0};
+    struct kernel_error e[4][SCAN_N_GRAD] = {0};
     bool cut[4] = {true, true, true, true};
     for (int i = 0; i < 60; i++) {
         struct scan_case s;
@@ -129,16 +51,16 @@ static void check_random_shapes(void) {
         for (int p = 0; p < kernel_state.n_path; p++) {
             struct scan_result r = plain, again = plain;
             scan_backward(&kernel_state.path[p], &s, s.a.d_inner, &r);
-            compare(&s, &r, &plain, e[p]);
+            scan_compare(&s, &r, &plain, e[p]);
             scan_backward(&kernel_state.path[p], &s, s.a.d_inner > 16 ? 16 : s.a.d_inner, &again);
-            cut[p] = cut[p] && same_bits(&s, &r, &again);
+            cut[p] = cut[p] && scan_same_bits(&s, &r, &again);
         }
         kernel_end_case();
     }
     for (int p = 0; p < kernel_state.n_path; p++) {
         const char *name = kernel_state.path[p].name;
         double worst = 0;
-        for (int i = 0; i < N_GRAD; i++) worst = kernel_worst(worst, kernel_error(&e[p][i]));
+        for (int i = 0; i < SCAN_N_GRAD; i++) worst = kernel_worst(worst, kernel_error(&e[p][i]));
         check_ok(worst < KERNEL_TOLERANCE, "scan_bwd %s: %.2g from plain C", name, worst);
         check_ok(cut[p], "scan_bwd %s: bits do not depend on how channels are spread", name);
     }

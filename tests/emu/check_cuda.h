@@ -66,7 +66,7 @@ static inline float *cuda_to_floats(const void *typed, int64_t n, enum sp_cuda_t
 /* How many cases of n to run: under ThreadSanitizer, where each takes long, few. */
 static inline int cuda_cases(int n) {
 #ifdef EMU_TSAN
-    return (n + 5) / 6;
+    return (n + 11) / 12;
 #else
     return n;
 #endif

@@ -253,7 +253,45 @@ void tell_deadlock() {
           n_barrier, n_warp, n_done);
 }
 
-void make_fiber(fiber *f, unsigned id, dim3 block, dim3 grid, dim3 block_idx, char *stack) {
+/* Stacks, and what ThreadSanitizer knows fibers by, are kept for the next block: a thread of that
+ * number. (Races of one thread number with itself in another block are not seen.) A launch that has
+ * had a fault leaves none. */
+struct {
+    char *stacks;
+    std::vector<void *> tsan;
+    size_t n;
+} pool;
+constexpr size_t stack_stride = stack_bytes + guard_bytes;
+
+void empty_pool() {
+    if (pool.n == 0) return;
+#ifdef __SANITIZE_ADDRESS__
+    __asan_unpoison_memory_region(pool.stacks, pool.n * stack_stride);
+#endif
+#ifdef EMU_TSAN
+    for (void *fiber : pool.tsan) __tsan_destroy_fiber(fiber);
+#endif
+    munmap(pool.stacks, pool.n * stack_stride);
+    pool.n = 0;
+    pool.tsan.clear();
+}
+void fill_pool(size_t n) {
+    if (n <= pool.n) return;
+    empty_pool();
+    void *p = mmap(nullptr, n * stack_stride, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) abort();
+    pool.stacks = static_cast<char *>(p);
+    pool.n = n;
+    for (size_t i = 0; i < n; i++) {
+        if (mprotect(pool.stacks + i * stack_stride, guard_bytes, PROT_NONE)) abort();
+#ifdef EMU_TSAN
+        pool.tsan.push_back(__tsan_create_fiber(0));
+#endif
+    }
+}
+
+void make_fiber(fiber *f, unsigned id, dim3 block, dim3 grid, dim3 block_idx) {
     *f = fiber{};
     f->thread_idx = dim3(id % block.x, id / block.x % block.y, id / block.x / block.y);
     f->block_idx = block_idx;
@@ -262,23 +300,23 @@ void make_fiber(fiber *f, unsigned id, dim3 block, dim3 grid, dim3 block_idx, ch
     f->id = id;
     f->lane = id % 32;
     f->priority = next_random();
-    f->stack = stack;
+    f->stack = pool.stacks + id * stack_stride + guard_bytes;
 #ifdef __SANITIZE_ADDRESS__
-    __asan_unpoison_memory_region(stack, stack_bytes);
+    __asan_unpoison_memory_region(f->stack, stack_bytes);
 #endif
     /* Six registers and the return address, so that fiber_main starts as if it had been called. */
-    void **top = reinterpret_cast<void **>(stack + stack_bytes) - 1;
+    void **top = reinterpret_cast<void **>(f->stack + stack_bytes) - 1;
     *top = nullptr;
     *--top = reinterpret_cast<void *>(fiber_main);
     for (int i = 0; i < 6; i++) *--top = nullptr;
     f->sp = top;
 #ifdef EMU_TSAN
-    f->tsan = __tsan_create_fiber(0);
+    f->tsan = pool.tsan[id];
 #endif
     make_runnable(f);
 }
 
-void run_block(dim3 grid, dim3 block, dim3 block_idx, char *stacks) {
+void run_block(dim3 grid, dim3 block, dim3 block_idx) {
     size_t n = size_t(block.x) * block.y * block.z;
     fibers.resize(n);
     runnable.clear();
@@ -287,9 +325,7 @@ void run_block(dim3 grid, dim3 block, dim3 block_idx, char *stacks) {
     scheduler_tsan = __tsan_get_current_fiber();
 #endif
     release(&token_launch);
-    for (size_t i = 0; i < n; i++)
-        make_fiber(&fibers[i], unsigned(i), block, grid, block_idx,
-                   stacks + i * (stack_bytes + guard_bytes) + guard_bytes);
+    for (size_t i = 0; i < n; i++) make_fiber(&fibers[i], unsigned(i), block, grid, block_idx);
     while (n_done < n && config.fault.empty()) {
         if (runnable.empty()) {
             tell_deadlock();
@@ -297,26 +333,6 @@ void run_block(dim3 grid, dim3 block, dim3 block_idx, char *stacks) {
             to_fiber(pick());
         }
     }
-#ifdef EMU_TSAN
-    for (fiber &f : fibers) __tsan_destroy_fiber(f.tsan);
-#endif
-}
-
-/* New stacks for each use, so that no sanitizer remembers what the last one did there. */
-char *new_stacks(size_t n) {
-    size_t each = stack_bytes + guard_bytes;
-    void *p = mmap(nullptr, n * each, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED) abort();
-    for (size_t i = 0; i < n; i++)
-        if (mprotect(static_cast<char *>(p) + i * each, guard_bytes, PROT_NONE)) abort();
-    return static_cast<char *>(p);
-}
-void free_stacks(char *stacks, size_t n) {
-#ifdef __SANITIZE_ADDRESS__
-    __asan_unpoison_memory_region(stacks, n * (stack_bytes + guard_bytes));
-#endif
-    munmap(stacks, n * (stack_bytes + guard_bytes));
 }
 
 char *new_shared(size_t bytes) {
@@ -470,28 +486,25 @@ void emu_count_exponential() {
 void emu_launch(const void *kernel, dim3 grid, dim3 block, size_t shared,
                 const std::function<void()> &call) {
     if (!config.fault.empty() || !launch_ok(kernel, grid, block, shared)) return;
-    size_t n = size_t(block.x) * block.y * block.z;
+    fill_pool(size_t(block.x) * block.y * block.z);
     if (shared > config.counts.shared_limit) config.counts.shared_limit = shared;
     body = &call;
-    std::vector<char *> memory, stacks;
+    std::vector<char *> memory;
     for (dim3 at : block_order(grid)) {
 #ifdef EMU_TSAN
         bool fresh = true; /* or blocks would seem to race for memory that is not the same */
 #else
         bool fresh = memory.empty();
 #endif
-        if (fresh) {
-            memory.push_back(new_shared(shared));
-            stacks.push_back(new_stacks(n));
-        }
+        if (fresh) memory.push_back(new_shared(shared));
         shared_memory = memory.back();
         memset(shared_memory, 0xff, shared);
-        run_block(grid, block, at, stacks.back());
+        run_block(grid, block, at);
         if (!config.fault.empty()) break;
     }
     acquire(&token_end);
     for (char *p : memory) free(p);
-    for (char *p : stacks) free_stacks(p, n);
+    if (!config.fault.empty()) empty_pool();
 }
 
 cudaError_t emu_allow_shared(const void *kernel, int bytes) {
