@@ -22,8 +22,9 @@ int sp_scan_fwd_cuda(const struct sp_scan *a, enum sp_cuda_type type, int64_t le
                      sp_cuda_stream stream);
 
 /* From a->chunk_state, as sp_scan_fwd_cuda left it; dy, dx, ddt, dz of `type`, the other gradients
- * float32; g->scratch is not used. dB and dC get one atomic per token, state and 32 channels, or with
- * `deterministic` none: then all sums have the same bits every time. workspace: so many floats. */
+ * float32; g->scratch is not used. dB and dC get one atomic per token, state and 32 channels, or
+ * with `deterministic` none: then all sums have the same bits every time. workspace: so many
+ * floats. */
 int64_t sp_scan_bwd_cuda_workspace(const struct sp_scan *a, int64_t n_tok, int deterministic);
 int sp_scan_bwd_cuda(const struct sp_scan *a, const struct sp_scan_grad *g, enum sp_cuda_type type,
                      int64_t n_tok, int deterministic, float *workspace, sp_cuda_stream stream);
