@@ -59,12 +59,12 @@ static inline int cli_fail(const struct sp_program *p, const struct sp_error *er
 static inline int cli_close(const struct sp_program *p, int status) {
     bool failed = ferror(stdout) != 0;
     errno = 0;
-    if (fclose(stdout) != 0 || failed) {
+    if (fclose(stdout) == 0 && !failed) return status;
+    int io = sp_error_exit_status(SP_E_IO);
+    if (status != io) /* else it has been said */
         fprintf(stderr, "%.*s: writing standard output: %s\n", sp_program_name_length(p), p->name,
                 errno ? strerror(errno) : "failed");
-        return sp_error_exit_status(SP_E_IO);
-    }
-    return status;
+    return io;
 }
 
 /* Bytes that pipes at standard input and output are widened to, where it is set (statepipe sh sets

@@ -197,7 +197,8 @@ static enum sp_code text(void *ctx, const struct sp_generated *g, const char *by
         fwrite(bytes, 1, n, stdout);
     if (end && !r->o.at_once && (opt.null || r->several)) putchar(opt.null ? 0 : '\n');
     if (r->flush) fflush(stdout);
-    if (ferror(stdout)) return sp_error_set(err, SP_E_IO, "writing standard output failed");
+    if (ferror(stdout))
+        return sp_error_set(err, SP_E_IO, "writing standard output: %s", strerror(errno));
     if (code || !end) return code;
     r->n_text++;
     r->n_tok += g->n_tok;

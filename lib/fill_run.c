@@ -1,6 +1,7 @@
 /* Questions as they come. */
 #include "fill_run.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,7 +81,7 @@ enum sp_code sp_fill_run_flush(struct sp_fill_run *r, struct sp_error *err) {
     for (size_t i = 0; i < r->n; i++) item_clear(r, &r->item[i]);
     r->n = 0;
     if (!code && fflush(r->out) != 0)
-        code = sp_error_set(err, SP_E_IO, "writing standard output failed");
+        code = sp_error_set(err, SP_E_IO, "writing standard output: %s", strerror(errno));
     return code;
 }
 

@@ -47,7 +47,8 @@ __device__ __forceinline__ void load_row(const place<CH> &p, const float *state,
         int n = e - p.n_state < p.len ? p.n_ch : 0;
         sp_load<CH, VEC>(row, x + (e - p.n_state) * ldx + p.c0, n);
     } else {
-        sp_load<CH, VEC>(row, state + e * d_inner + p.c0, state && e >= 0 ? p.n_ch : 0);
+        bool there = state && e >= 0;
+        sp_load<CH, VEC>(row, there ? state + e * d_inner + p.c0 : state, there ? p.n_ch : 0);
     }
 }
 
