@@ -59,7 +59,6 @@ struct sp_fill_text;
 enum sp_code sp_fill_text_new(struct sp_fill_text **t, const struct sp_fill *f, const char *text,
                               size_t n, bool alone, struct sp_error *err);
 void sp_fill_text_free(struct sp_fill_text *t);
-const char *sp_fill_text_string(const struct sp_fill_text *t); /* as it was asked, in UTF-8 */
 
 /* Sequences that have read the documents, each as often as the model asks for: texts (n) of
  * n_text[i] bytes. A document that does not end a line is given an end of line, unless the model

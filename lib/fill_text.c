@@ -206,10 +206,6 @@ void sp_fill_text_free(struct sp_fill_text *t) {
     free(t);
 }
 
-const char *sp_fill_text_string(const struct sp_fill_text *t) {
-    return t->string;
-}
-
 enum sp_code sp_fill_text_new(struct sp_fill_text **out, const struct sp_fill *f, const char *text,
                               size_t n, bool alone, struct sp_error *err) {
     struct string s[SP_FILL_SLOTS_MAX + 1] = {{0}};

@@ -13,24 +13,13 @@ static void check_differences(const struct sp_kernels *k) {
         struct scan_case s;
         int64_t len[3] = {3, 0, options == 0 ? 67 : 6};
         scan_make(&s, 3, len, 3, 5, options, 0);
-        int64_t wide = s.n_tok * 3;
         if (s.a.dt_bias) { /* into the softplus guard, and out on the other side */
             ((float *)(uintptr_t)s.a.dt)[0] = 25;
             ((float *)(uintptr_t)s.a.dt)[4] = -25;
         }
         struct scan_result r = scan_forward(k, &s, 3);
         scan_backward(k, &s, 3, &r);
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.x, r.dx, wide));
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.dt, r.ddt, wide));
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.z, r.dz, wide));
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.B, r.dB, s.n_tok * 5));
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.C, r.dC, s.n_tok * 5));
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.A, r.dA, s.n_state));
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.D, r.dD, 3));
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.dt_bias, r.dbias, 3));
-        if (s.a.state_in)
-            worst =
-                kernel_worst(worst, scan_slopes_error(&s, s.state_in[0], r.dstate, 3 * s.n_state));
+        worst = kernel_worst(worst, scan_worst_slopes_error(&s, &r));
         kernel_end_case();
     }
     check_ok(worst < 1e-4, "scan_bwd %s: %.2g from finite differences in double precision", k->name,

@@ -50,6 +50,25 @@ static inline double scan_slopes_error(const struct scan_case *s, const float *p
     return diff == 0 ? 0 : sqrt(diff / (norm > 0 ? norm : 1e-300));
 }
 
+/* The worst of all gradients of a result. */
+static inline double scan_worst_slopes_error(const struct scan_case *s,
+                                             const struct scan_result *r) {
+    int64_t wide = s->n_tok * s->a.ldy, narrow = s->n_tok * s->a.d_state;
+    const double all[] = {scan_slopes_error(s, s->a.x, r->dx, wide),
+                          scan_slopes_error(s, s->a.dt, r->ddt, wide),
+                          scan_slopes_error(s, s->a.z, r->dz, wide),
+                          scan_slopes_error(s, s->a.B, r->dB, narrow),
+                          scan_slopes_error(s, s->a.C, r->dC, narrow),
+                          scan_slopes_error(s, s->a.A, r->dA, s->n_state),
+                          scan_slopes_error(s, s->a.D, r->dD, s->a.d_inner),
+                          scan_slopes_error(s, s->a.dt_bias, r->dbias, s->a.d_inner)};
+    double worst = 0;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) worst = kernel_worst(worst, all[i]);
+    if (!s->a.state_in) return worst;
+    return kernel_worst(worst,
+                        scan_slopes_error(s, s->state_in[0], r->dstate, s->a.n_seq * s->n_state));
+}
+
 /* The gradients of a result as one list, with their lengths. */
 enum { SCAN_N_GRAD = 9 };
 static inline void scan_list_grads(const struct scan_case *s, const struct scan_result *r,

@@ -115,17 +115,7 @@ static void check_differences(void) {
         scan_make(&s, 3, len, 3, 5, options, 0);
         struct scan_result r = scan_forward(&kernel_state.path[0], &s, 3);
         ok = backward(&s, SP_CUDA_F32, 0, &r) && ok;
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.x, r.dx, s.n_tok * 3));
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.dt, r.ddt, s.n_tok * 3));
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.z, r.dz, s.n_tok * 3));
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.B, r.dB, s.n_tok * 5));
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.C, r.dC, s.n_tok * 5));
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.A, r.dA, s.n_state));
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.D, r.dD, 3));
-        worst = kernel_worst(worst, scan_slopes_error(&s, s.a.dt_bias, r.dbias, 3));
-        if (s.a.state_in)
-            worst =
-                kernel_worst(worst, scan_slopes_error(&s, s.state_in[0], r.dstate, 3 * s.n_state));
+        worst = kernel_worst(worst, scan_worst_slopes_error(&s, &r));
         kernel_end_case();
     }
     check_ok(ok && worst < 1e-4, "scan_bwd_cuda: %.2g from finite differences in double precision",
