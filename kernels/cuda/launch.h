@@ -21,6 +21,43 @@ typedef void *sp_cuda_stream; /* cudaStream_t */
 int sp_scan_fwd_cuda(const struct sp_scan *a, enum sp_cuda_type type, int64_t len_max,
                      sp_cuda_stream stream);
 
+/* The same with sequences that are longer than `segment` (a multiple of SP_SCAN_CHUNK) cut into
+ * segments that run in parallel: each one's state from a state of zeros first, then the states
+ * before all segments, then the scan from these; a sequence's bits depend on `segment` and its own
+ * length only. For few and long ones: it reads x, dt and B twice. workspace: so many floats. */
+int64_t sp_scan_split_cuda_workspace(const struct sp_scan *a, int64_t len_max, int64_t segment);
+int sp_scan_split_cuda(const struct sp_scan *a, enum sp_cuda_type type, int64_t len_max,
+                       int64_t segment, float *workspace, sp_cuda_stream stream);
+/* Sequences of one token each (decode): row s of x, dt, z, B, C, y is sequence s's; a->cu_seqlens
+ * and chunk_state are not used. */
+int sp_scan_step_cuda(const struct sp_scan *a, enum sp_cuda_type type, sp_cuda_stream stream);
+
+/* A decode step of a whole mixer, between its in_proj and its out_proj, for n_seq sequences of one
+ * token: convolution step, x_proj, dt_proj, scan step, gate. Activations are float32. Two launches,
+ * as dt, B and C are sums over all channels; a row's bits do not depend on n_seq. */
+struct sp_mixer_step {
+    int64_t n_seq, d_inner, d_conv, d_state, dt_rank;
+    const float *xz; /* (n_seq, 2 * d_inner), ldxz: x, then z */
+    int64_t ldxz;
+    const float *conv_w;    /* (d_inner, d_conv) */
+    const float *conv_bias; /* (d_inner) or NULL */
+    const void *x_proj;     /* (dt_rank + 2 * d_state, d_inner), of weight_type */
+    const void *dt_proj;    /* (d_inner, dt_rank), of weight_type */
+    enum sp_cuda_type weight_type;
+    int round_inputs;         /* what the two products read is rounded to weight_type first */
+    float part_norm_eps;      /* Falcon-Mamba: dt, B, C are normalised (RMS) first; negative: not */
+    const float *dt_bias;     /* (d_inner) or NULL */
+    const float *A;           /* (d_inner, d_state) */
+    const float *D;           /* (d_inner) or NULL */
+    float *const *conv_state; /* (n_seq) of (d_conv - 1, d_inner), moved on in place */
+    float *const *ssm_state;  /* (n_seq) of (d_inner, d_state), in place */
+    float *y;                 /* (n_seq, d_inner), ldy */
+    int64_t ldy;
+};
+/* workspace: so many floats. */
+int64_t sp_mixer_step_cuda_workspace(const struct sp_mixer_step *a);
+int sp_mixer_step_cuda(const struct sp_mixer_step *a, float *workspace, sp_cuda_stream stream);
+
 /* From a->chunk_state, as sp_scan_fwd_cuda left it; dy, dx, ddt, dz of `type`, the other gradients
  * float32; g->scratch is not used. dB and dC get one atomic per token, state and 32 channels, or
  * with `deterministic` none: then all sums have the same bits every time. workspace: so many
@@ -55,6 +92,46 @@ int sp_gather_cuda(const void *table, int64_t d, const uint32_t *id, int64_t n, 
                    enum sp_cuda_type type, sp_cuda_stream stream);
 int sp_scatter_add_cuda(float *table_grad, int64_t d, const uint32_t *id, int64_t n, const void *dy,
                         enum sp_cuda_type type, sp_cuda_stream stream);
+
+/* y (n_row, d_out; ldy) = x W^T + bias, or y += with add (bias included), for few rows: a product
+ * bound by reading W once. x, y and bias are float32; a row's bits do not depend on n_row. */
+struct sp_cuda_matvec {
+    const void *w; /* (d_out, d_in), ldw, of w_type */
+    enum sp_cuda_type w_type;
+    int64_t ldw, d_in, d_out;
+    const float *x; /* (n_row, d_in), ldx */
+    int64_t ldx, n_row;
+    int round_x;       /* to w_type first */
+    const float *bias; /* (d_out) or NULL */
+    float *y;          /* (n_row, d_out), ldy; not x */
+    int64_t ldy;
+    int add;
+};
+int sp_matvec_cuda(const struct sp_cuda_matvec *a, sp_cuda_stream stream);
+
+/* Rows of d from one type to another (also the same: a copy), to the nearest, ties to even. */
+int sp_convert_cuda(void *to, enum sp_cuda_type to_type, int64_t ld_to, const void *from,
+                    enum sp_cuda_type from_type, int64_t ld_from, int64_t n_row, int64_t d,
+                    sp_cuda_stream stream);
+/* Each row of y (n_row, d; ldy) += bias (d). */
+int sp_add_bias_cuda(float *y, int64_t ldy, int64_t n_row, int64_t d, const float *bias,
+                     sp_cuda_stream stream);
+
+/* AdamW on n parameters; the bits of the plain C path but for what the compiler fuses. */
+int sp_adamw_cuda(const struct sp_adamw *a, int64_t n, sp_cuda_stream stream);
+/* *out (on the device) = sum of squares, in an order fixed by n. workspace: so many doubles. */
+int64_t sp_sum_squares_cuda_workspace(int64_t n);
+int sp_sum_squares_cuda(const float *x, int64_t n, double *workspace, double *out,
+                        sp_cuda_stream stream);
+
+/* Per row of x (n_row, n_class; ldx): the k best, best first, equal ones by id; k from 1 (greedy
+ * choice) to min(n_class, SP_CUDA_TOP_MAX). value, id: (n_row, k). NaN comes last. */
+#define SP_CUDA_TOP_MAX 1024
+int sp_top_k_cuda(const float *x, int64_t ldx, int64_t n_row, int64_t n_class, int64_t k,
+                  float *value, uint32_t *id, sp_cuda_stream stream);
+/* out[r] = log of the sum of exp(x[r]): log p of class c is x[r, c] - out[r]. */
+int sp_log_sum_exp_cuda(const float *x, int64_t ldx, int64_t n_row, int64_t n_class, float *out,
+                        sp_cuda_stream stream);
 
 #ifdef __cplusplus
 }
