@@ -6,10 +6,11 @@
 
 #define SP_ALL_LANES 0xffffffffu
 
-/* The sum of all lanes, in every lane. */
-static __device__ __forceinline__ float sp_warp_sum(float x) {
+/* The sum over each run of LANES lanes (a power of two), in every lane. */
+template <int LANES = 32, class T> static __device__ __forceinline__ T sp_warp_sum(T x) {
 #pragma unroll
-    for (int lanes = 16; lanes >= 1; lanes /= 2) x += __shfl_xor_sync(SP_ALL_LANES, x, lanes);
+    for (int lanes = LANES / 2; lanes >= 1; lanes /= 2)
+        x += __shfl_xor_sync(SP_ALL_LANES, x, lanes);
     return x;
 }
 

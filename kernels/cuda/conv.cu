@@ -31,8 +31,7 @@ template <int W, int CH> __device__ __forceinline__ place<CH> my_place(const sp_
     p.start = sp_read(&a.cu_seqlens[p.seq]);
     p.len = sp_read(&a.cu_seqlens[p.seq + 1]) - p.start;
     p.c0 = ((int64_t)blockIdx.y * 32 + threadIdx.x % 32) * CH;
-    int64_t left = a.d_inner - p.c0;
-    p.n_ch = left >= CH ? CH : left > 0 ? (int)left : 0;
+    p.n_ch = sp_left<CH>(a.d_inner, p.c0);
     p.n_state = a.d_conv - 1;
     p.first_tap = W - (int)a.d_conv;
     return p;

@@ -20,7 +20,7 @@ template <class T, bool VEC> __global__ void __launch_bounds__(32 * WARPS) gathe
     const T *from = reinterpret_cast<const T *>(a.table) + (int64_t)sp_read(&a.id[i]) * a.d;
     T *to = reinterpret_cast<T *>(a.row) + i * a.d;
     for (int64_t col = (int64_t)threadIdx.x * CH; col < a.d; col += STRIDE) {
-        const int n = a.d - col < CH ? (int)(a.d - col) : CH;
+        const int n = sp_left<CH>(a.d, col);
         float v[CH];
         sp_load<CH, VEC>(v, from + col, n);
         sp_store<CH, VEC>(to + col, v, n);
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(32 * WARPS) scatter_add(const args a) {
     if (!first) return; /* the whole block */
     for (int64_t start = 0; start < a.d; start += STRIDE) {
         const int64_t col = start + (int64_t)threadIdx.x * CH;
-        const int n = a.d - col >= CH ? CH : a.d > col ? (int)(a.d - col) : 0;
+        const int n = sp_left<CH>(a.d, col);
         float *to = a.table + (int64_t)id * a.d + col, sum[CH], v[CH];
         sp_load<CH, VEC>(sum, to, n);
         for (int64_t j = i / 32 * 32; j < a.n; j += 32) {

@@ -87,6 +87,13 @@ static __device__ __forceinline__ void sp_narrow(float x, sp_half *to) {
 #endif
 }
 
+/* What T holds of x. */
+template <class T> static __device__ __forceinline__ float sp_rounded(float x) {
+    T narrow;
+    sp_narrow(x, &narrow);
+    return sp_widen(narrow);
+}
+
 /* 2^x. On the device to 2^-22 relative, denormals flushed (PTX ISA, ex2.approx); libm's here. */
 static __device__ __forceinline__ float sp_exp2(float x) {
 #ifdef __CUDACC__
@@ -115,18 +122,33 @@ template <class T> static __device__ __forceinline__ T sp_read(const T *from) {
     return *from;
 }
 
+template <class T> static __device__ __forceinline__ void sp_write(T *to, T value) {
+    SP_TOUCH(EMU_GLOBAL_STORE, sizeof(T));
+    *to = value;
+}
+
+/* How many of the N elements from `at` on are before `end`. */
+template <int N> static __device__ __forceinline__ int sp_left(int64_t end, int64_t at) {
+    return end - at >= N ? N : end > at ? (int)(end - at) : 0;
+}
+
 /* N elements that one access of N * sizeof(T) bytes (up to 16) moves. */
 template <class T, int N> struct alignas(sizeof(T) * N) sp_pack { T at[N]; };
 
-/* x[0..N) = from[0..n), the rest zero: in one access with VEC, when all is there (n >= N), else one
- * by one. With VEC, `from` is aligned to the pack. */
+/* x[0..N) = from[0..n), the rest zero: with VEC, when all is there (n >= N), in accesses of a pack,
+ * else one by one. With VEC, `from` is aligned to the pack: all of x or 16 bytes of it. */
 template <int N, bool VEC, class T>
 static __device__ __forceinline__ void sp_load(float (&x)[N], const T *from, int n) {
+    constexpr int P = N * (int)sizeof(T) <= 16 ? N : 16 / (int)sizeof(T);
+    static_assert(N % P == 0, "whole packs");
     if (VEC && n >= N) {
-        SP_TOUCH(EMU_GLOBAL_LOAD, sizeof(T) * N);
-        sp_pack<T, N> pack = *reinterpret_cast<const sp_pack<T, N> *>(from);
 #pragma unroll
-        for (int i = 0; i < N; i++) x[i] = sp_widen(pack.at[i]);
+        for (int first = 0; first < N; first += P) {
+            SP_TOUCH(EMU_GLOBAL_LOAD, sizeof(T) * P);
+            sp_pack<T, P> pack = *reinterpret_cast<const sp_pack<T, P> *>(from + first);
+#pragma unroll
+            for (int i = 0; i < P; i++) x[first + i] = sp_widen(pack.at[i]);
+        }
     } else {
 #pragma unroll
         for (int i = 0; i < N; i++) {
@@ -141,12 +163,17 @@ static __device__ __forceinline__ void sp_load(float (&x)[N], const T *from, int
 /* to[0..min(n, N)) = x, likewise. */
 template <int N, bool VEC, class T>
 static __device__ __forceinline__ void sp_store(T *to, const float (&x)[N], int n) {
+    constexpr int P = N * (int)sizeof(T) <= 16 ? N : 16 / (int)sizeof(T);
+    static_assert(N % P == 0, "whole packs");
     if (VEC && n >= N) {
-        SP_TOUCH(EMU_GLOBAL_STORE, sizeof(T) * N);
-        sp_pack<T, N> pack;
 #pragma unroll
-        for (int i = 0; i < N; i++) sp_narrow(x[i], &pack.at[i]);
-        *reinterpret_cast<sp_pack<T, N> *>(to) = pack;
+        for (int first = 0; first < N; first += P) {
+            SP_TOUCH(EMU_GLOBAL_STORE, sizeof(T) * P);
+            sp_pack<T, P> pack;
+#pragma unroll
+            for (int i = 0; i < P; i++) sp_narrow(x[first + i], &pack.at[i]);
+            *reinterpret_cast<sp_pack<T, P> *>(to + first) = pack;
+        }
     } else {
 #pragma unroll
         for (int i = 0; i < N; i++) {
@@ -165,6 +192,11 @@ template <class T> static __device__ __forceinline__ T sp_shared_load(const T *f
 template <class T> static __device__ __forceinline__ void sp_shared_store(T *to, T value) {
     SP_TOUCH(EMU_SHARED_STORE, sizeof(T));
     *to = value;
+}
+
+/* run(T{}) for the elements' type that `type` names; an enum sp_cuda_type. */
+template <class F> static inline int sp_by_type(int type, F run) {
+    return type == 1 ? run(sp_bf16{}) : type == 2 ? run(sp_half{}) : run(0.f);
 }
 
 #endif

@@ -23,10 +23,6 @@ struct bwd_args {
     int64_t n_row;
 };
 
-__device__ __forceinline__ int columns_left(int64_t d, int64_t col) {
-    return d - col >= CH ? CH : d > col ? (int)(d - col) : 0;
-}
-
 /* x += residual where there is one; leaves the sum in v and, then, in memory. */
 template <class T, bool VEC>
 __device__ __forceinline__ void load_sum(const sp_rmsnorm &a, int64_t row, int64_t col, int n,
@@ -61,12 +57,12 @@ __global__ void __launch_bounds__(32 * FWD_WARPS) rmsnorm_fwd(const fwd_args k) 
 #pragma unroll
     for (int p = 0; p < KEEP; p++) {
         int64_t col = first + p * STRIDE;
-        load_sum<T, VEC>(a, row, col, columns_left(a.d, col), keep[p]);
+        load_sum<T, VEC>(a, row, col, sp_left<CH>(a.d, col), keep[p]);
 #pragma unroll
         for (int i = 0; i < CH; i++) sum = fmaf(keep[p][i], keep[p][i], sum);
     }
     for (int64_t col = first + KEEP * STRIDE; col < a.d; col += STRIDE) {
-        load_sum<T, VEC>(a, row, col, columns_left(a.d, col), v);
+        load_sum<T, VEC>(a, row, col, sp_left<CH>(a.d, col), v);
 #pragma unroll
         for (int i = 0; i < CH; i++) sum = fmaf(v[i], v[i], sum);
     }
@@ -74,10 +70,10 @@ __global__ void __launch_bounds__(32 * FWD_WARPS) rmsnorm_fwd(const fwd_args k) 
 #pragma unroll
     for (int p = 0; p < KEEP; p++) {
         int64_t col = first + p * STRIDE;
-        store_normed<T, VEC>(a, row, col, columns_left(a.d, col), keep[p], rstd[0]);
+        store_normed<T, VEC>(a, row, col, sp_left<CH>(a.d, col), keep[p], rstd[0]);
     }
     for (int64_t col = first + KEEP * STRIDE; col < a.d; col += STRIDE) {
-        int n = columns_left(a.d, col);
+        int n = sp_left<CH>(a.d, col);
         sp_load<CH, VEC>(v, a.x + row * a.ldx + col, n);
         store_normed<T, VEC>(a, row, col, n, v, rstd[0]);
     }
@@ -106,19 +102,19 @@ template <class T, bool VEC> __global__ void rmsnorm_bwd(const bwd_args k) {
     float *dw = shared + warp * a.d;
     float x[CH], dy[CH], w[CH], v[CH], rstd[1];
     for (int64_t col = first; col < a.d && k.part; col += STRIDE)
-        for (int i = 0; i < columns_left(a.d, col); i++) sp_shared_store(&dw[col + i], 0.f);
+        for (int i = 0; i < sp_left<CH>(a.d, col); i++) sp_shared_store(&dw[col + i], 0.f);
     for (int64_t row = (int64_t)blockIdx.x * warps + warp; row < k.n_row;
          row += (int64_t)gridDim.x * warps) {
         float dot = 0;
         for (int64_t col = first; col < a.d; col += STRIDE) {
-            load_pair<T, VEC>(k, row, col, columns_left(a.d, col), dy, w, x);
+            load_pair<T, VEC>(k, row, col, sp_left<CH>(a.d, col), dy, w, x);
 #pragma unroll
             for (int i = 0; i < CH; i++) dot = fmaf(dy[i] * w[i], x[i], dot);
         }
         sp_load<1, false>(rstd, a.rstd + row, 1);
         const float pull = sp_warp_sum(dot) / (float)a.d * rstd[0] * rstd[0];
         for (int64_t col = first; col < a.d; col += STRIDE) {
-            const int n = columns_left(a.d, col);
+            const int n = sp_left<CH>(a.d, col);
             load_pair<T, VEC>(k, row, col, n, dy, w, x);
             float *dx = k.g.dx + row * k.g.lddx + col;
             sp_load<CH, VEC>(v, dx, n);

@@ -50,8 +50,7 @@ __device__ __forceinline__ place my_place(const sp_scan &a) {
     p.lane_ch = lane % LANES_CH;
     p.lane_time = lane / LANES_CH;
     p.c0 = (int64_t)blockIdx.y * BLOCK_CH + p.warp * WARP_CH + p.lane_ch * CH;
-    const int64_t left = a.d_inner - p.c0;
-    p.n_ch = left >= CH ? CH : left > 0 ? (int)left : 0;
+    p.n_ch = sp_left<CH>(a.d_inner, p.c0);
     p.start = sp_read(&a.cu_seqlens[blockIdx.x]);
     p.end = sp_read(&a.cu_seqlens[blockIdx.x + 1]);
     return p;

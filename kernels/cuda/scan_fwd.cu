@@ -44,8 +44,7 @@ __device__ __forceinline__ place my_place(int64_t d_inner) {
     p.lane_ch = lane % LANES_CH;
     p.lane_time = lane / LANES_CH;
     p.c0 = (int64_t)blockIdx.y * BLOCK_CH + p.lane_ch * CH;
-    int64_t left = d_inner - p.c0;
-    p.n_ch = left >= CH ? CH : left > 0 ? (int)left : 0;
+    p.n_ch = sp_left<CH>(d_inner, p.c0);
     return p;
 }
 
@@ -127,7 +126,7 @@ __device__ __forceinline__ void scan_group(const sp_scan &a, const place &p, int
                                            int64_t end, int64_t n0, float4 *slot, float *chunk,
                                            part<K> *my) {
     float B[GROUP][K], C[GROUP][K];
-    int n = a.d_state - n0 < GROUP ? (int)(a.d_state - n0) : GROUP;
+    int n = sp_left<GROUP>(a.d_state, n0);
 #pragma unroll
     for (int k = 0; k < K; k++) {
         /* Past the end the last token's are read: they change nothing there. */
@@ -172,7 +171,7 @@ __device__ void load_states(const sp_scan &a, const float *from, float4 *carry, 
             (int64_t)blockIdx.y * BLOCK_CH + i % BLOCK_CH % LANES_CH * CH + i % BLOCK_CH / LANES_CH;
         int64_t n0 = i / BLOCK_CH * GROUP;
         float h[GROUP] = {};
-        int n = a.d_state - n0 < GROUP ? (int)(a.d_state - n0) : GROUP;
+        int n = sp_left<GROUP>(a.d_state, n0);
         if (from && c < a.d_inner) sp_load<GROUP, VEC>(h, from + c * a.d_state + n0, n);
         sp_shared_store(&carry[i], float4{h[0], h[1], h[2], h[3]});
     }
@@ -183,7 +182,7 @@ __device__ void store_states(const sp_scan &a, float *to, const float4 *carry, i
         int64_t c =
             (int64_t)blockIdx.y * BLOCK_CH + i % BLOCK_CH % LANES_CH * CH + i % BLOCK_CH / LANES_CH;
         int64_t n0 = i / BLOCK_CH * GROUP;
-        int n = a.d_state - n0 < GROUP ? (int)(a.d_state - n0) : GROUP;
+        int n = sp_left<GROUP>(a.d_state, n0);
         float4 from = sp_shared_load(&carry[i]);
         float h[GROUP] = {from.x, from.y, from.z, from.w};
         if (c < a.d_inner) sp_store<GROUP, VEC>(to + c * a.d_state + n0, h, n);

@@ -51,18 +51,32 @@ __device__ __forceinline__ running merge_block(running mine) {
     return all;
 }
 
+constexpr int64_t STRIDE = 32 * WARPS * CH;
+
+/* Of a row that the block has. */
+template <bool VEC> __device__ __forceinline__ running run_over(const float *row, int64_t n_class) {
+    running mine = {-INFINITY, 0};
+    for (int64_t i = (int64_t)threadIdx.x * CH; i < n_class; i += STRIDE) {
+        const int n = sp_left<CH>(n_class, i);
+        float x[CH];
+        sp_load<CH, VEC>(x, row + i, n);
+        mine = merge(mine, x, n);
+    }
+    return merge_block(mine);
+}
+
+template <bool VEC>
+__global__ void __launch_bounds__(32 * WARPS)
+    log_sum_exp(const float *x, int64_t ldx, int64_t n_class, float *out) {
+    const running all = run_over<VEC>(x + blockIdx.x * ldx, n_class);
+    if (threadIdx.x == 0) sp_write(out + blockIdx.x, all.top + logf(all.sum));
+}
+
 template <bool VEC> __global__ void __launch_bounds__(32 * WARPS) xent(const sp_xent a) {
     const int64_t row = blockIdx.x;
     const int32_t target = sp_read(&a.target[row]);
     float *logits = a.logits + row * a.ldl, x[CH];
-    const int64_t first = (int64_t)threadIdx.x * CH, stride = 32 * WARPS * CH;
-    running mine = {-INFINITY, 0};
-    for (int64_t i = first; i < a.n_class && target >= 0; i += stride) {
-        const int n = a.n_class - i < CH ? (int)(a.n_class - i) : CH;
-        sp_load<CH, VEC>(x, logits + i, n);
-        mine = merge(mine, x, n);
-    }
-    const running all = merge_block(mine);
+    const running all = run_over<VEC>(logits, target >= 0 ? a.n_class : 0);
     if (threadIdx.x == 0) {
         float loss[1] = {0};
         if (target >= 0) {
@@ -73,8 +87,8 @@ template <bool VEC> __global__ void __launch_bounds__(32 * WARPS) xent(const sp_
     }
     __syncthreads(); /* the target's logit has been read */
     const float factor = a.scale / all.sum;
-    for (int64_t i = first; i < a.n_class; i += stride) {
-        const int n = a.n_class - i < CH ? (int)(a.n_class - i) : CH;
+    for (int64_t i = (int64_t)threadIdx.x * CH; i < a.n_class; i += STRIDE) {
+        const int n = sp_left<CH>(a.n_class, i);
         if (target >= 0) sp_load<CH, VEC>(x, logits + i, n);
 #pragma unroll
         for (int j = 0; j < CH; j++) {
@@ -92,5 +106,14 @@ int sp_xent_cuda(const struct sp_xent *a, int64_t n_row, sp_cuda_stream stream) 
     auto kernel = (uintptr_t)a->logits % 16 == 0 && a->ldl % CH == 0 ? xent<true> : xent<false>;
     SP_LAUNCH(kernel, dim3((unsigned)n_row), dim3(32 * WARPS), WARPS * sizeof(float2),
               static_cast<cudaStream_t>(stream), *a);
+    return SP_LAST_ERROR();
+}
+
+int sp_log_sum_exp_cuda(const float *x, int64_t ldx, int64_t n_row, int64_t n_class, float *out,
+                        sp_cuda_stream stream) {
+    if (n_row == 0) return 0;
+    auto kernel = (uintptr_t)x % 16 == 0 && ldx % CH == 0 ? log_sum_exp<true> : log_sum_exp<false>;
+    SP_LAUNCH(kernel, dim3((unsigned)n_row), dim3(32 * WARPS), WARPS * sizeof(float2),
+              static_cast<cudaStream_t>(stream), x, ldx, n_class, out);
     return SP_LAST_ERROR();
 }
