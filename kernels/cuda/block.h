@@ -14,4 +14,12 @@ template <int LANES = 32, class T> static __device__ __forceinline__ T sp_warp_s
     return x;
 }
 
+/* A pointer that the whole warp needs: read by one lane. */
+template <class T> static __device__ __forceinline__ T *sp_warp_read(T *const *from) {
+    T *value = nullptr;
+    if (threadIdx.x % 32 == 0) value = sp_read(from);
+    const unsigned long long at = reinterpret_cast<unsigned long long>(value);
+    return reinterpret_cast<T *>(__shfl_sync(SP_ALL_LANES, at, 0));
+}
+
 #endif
