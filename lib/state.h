@@ -18,8 +18,9 @@ struct sp_state_gather {
     size_t n; /* records so far */
     struct sp_state_rows *rows;
 };
-/* Takes over rec (also on failure). Refuses a bad checksum, a shape that is not what the record
- * says, a layer that is there already, and a record of another model, document or position. */
+/* Takes over rec (also on failure), whose checksum the reader has seen. Refuses a shape that is not
+ * what the record says, a layer that is there already, and a record of another model, document or
+ * position. */
 enum sp_code sp_state_gather_add(struct sp_state_gather *g, struct sp_record *rec,
                                  struct sp_error *err);
 bool sp_state_gather_has(const struct sp_state_gather *g, uint32_t layer);

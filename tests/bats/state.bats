@@ -523,6 +523,36 @@ print("fine")'
     done
 }
 
+@test "in a stream: a flipped bit is refused with the words of --load-state, wherever it is" {
+    pipe "printf 'Jane Doe' | tokenize -m $model | embed -m $model >q
+        mamba-layer -m $model --dump-state good q >/dev/null
+        cat good q | mamba-layer -m $model >after; cat good q | mamba-layer -m $model >again"
+    cmp after again
+    # in the last token's record, which layers do not take themselves, and in the frame
+    last_at=$(pipe "inspect good" | awk '/ STATE .*last=true/ { print $1 }')
+    end_at=$(pipe "inspect good" | awk '/ END / { print $1 }')
+    for at in 150 $((last_at + 60)) $((end_at - 14)) $((end_at + 30)); do
+        cp good bad
+        printf 'Q' | dd of=bad bs=1 seek=$at conv=notrunc status=none
+        run -65 --separate-stderr pipe "mamba-layer -m $model --load-state bad q >out"
+        why=${stderr#mamba-layer: bad: }
+        run -65 --separate-stderr pipe "cat bad q | mamba-layer -m $model >out"
+        echo "$at: $why: $stderr"
+        [ "$stderr" = "mamba-layer: standard input: $why" ]
+        [[ $why == *damaged* ]]
+        run -65 pipe "cat bad after | head -m $model --head lm --score >out"
+        run -65 pipe "inspect bad"
+        run -65 pipe "inspect --tee bad >out"
+    done
+    for c in "q | mamba-layer -m $model" "q | mamba-layer -m $model -l 0-0" "q | inspect" \
+        "after | head -m $model --head lm --score"; do
+        run -0 pipe "cat good $c >/dev/null"
+        run -0 pipe "'$TREE/tests/bats/damage.py' flips good 50 bash -c 'cat - $c'"
+        echo "$c: $output"
+        [ "$output" = "65 50" ]
+    done
+}
+
 @test "making commands: a full disk, also under the final name" {
     ln -s /dev/full full
     for c in "merge a.state" "split -l 0 a.state" "convert -t bf16 a.state" "export a.state" "mix a.state:1" \
