@@ -76,7 +76,10 @@ enum sp_code sp_state_check_like(const struct sp_state *s, const struct sp_state
                                  const char *name, struct sp_error *err);
 enum sp_code sp_state_check_layers(const struct sp_state *s, const struct sp_state *like,
                                    const char *name, struct sp_error *err);
-/* Was it made with the tokenizer of this stream? Unknown (zero) fingerprints pass. */
+/* Was it made with this tokenizer, which owner has; with that of this stream? Unknown (zero)
+ * fingerprints pass. */
+enum sp_code sp_state_check_tokenizer(const struct sp_state *s, const struct sp_hash *tokenizer,
+                                      const char *owner, struct sp_error *err);
 enum sp_code sp_state_check_stream(const struct sp_state *s, const struct sp_hello *hello,
                                    struct sp_error *err);
 const char *sp_origin_name(enum sp_origin origin); /* "read", ... */

@@ -73,6 +73,24 @@ print(\"fine\")'"
     run -66 pipe "state verify -m nothere a.state"
 }
 
+@test "verify: the tokenizer, as programs that load the state do" {
+    pipe "echo Jane | tokenize -m $model | embed -m $model | mamba-layer -m $model --dump-state own >/dev/null"
+    cp -r "$model" other # the same model, with another tokenizer
+    cp "$TREE/tests/golden/tokens/bpe.json" other/tokenizer.json
+    run -0 pipe "state verify -m $model own a.state" # of a.state the tokenizer is not known
+    run -65 --separate-stderr pipe "state verify -m other a.state own"
+    [ "${#lines[@]}" = 1 ]
+    [[ $stderr == "state: own: the state was made with another tokenizer ("*") than "*"/other ("*")" ]]
+    why=${stderr#state: }
+    run -65 pipe "generate -m other --load-state own -n 1 x"
+    [ "$output" = "generate: $why" ]
+    # a model without a tokenizer, as where only layers are run
+    rm other/tokenizer.json
+    sed -i '/"tokenizer"/d' other/config.json
+    pipe "echo Jane | tokenize -m bytes | embed -m other | mamba-layer -m other --dump-state own >/dev/null"
+    run -0 pipe "state verify -m other own"
+}
+
 @test "verify --full: the hash of all weights sees what the fingerprint may not" {
     cp -r "$model" copy
     run -0 pipe "state verify --full -m $model a.state"
