@@ -43,7 +43,10 @@ ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 
-LIB_SRC   := $(wildcard lib/*.c kernels/*.c kernels/ref/*.c kernels/x86/*.c)
+# lib/backend_cuda*.c is no part of the library but, with kernels/cuda, of the plugins.
+PLUGIN_SRC := $(wildcard lib/backend_cuda*.c)
+LIB_SRC   := $(filter-out $(PLUGIN_SRC), \
+             $(wildcard lib/*.c kernels/*.c kernels/ref/*.c kernels/x86/*.c))
 LIB_OBJ   := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB       := $(BUILD)/libstatepipe.a
 PROG_SRC  := $(wildcard bin/*.c)
@@ -90,7 +93,7 @@ $(BUILD)/obj/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx
 
 # Programs find what is installed relative to themselves; these are the last resort.
 $(BUILD)/obj/lib/model_find.o: DEFINES := -DSP_DATADIR='"$(datadir)/statepipe"'
-$(BUILD)/obj/bin/%.o: DEFINES := -DSP_LIBEXECDIR='"$(libexecdir)/statepipe"'
+$(BUILD)/obj/bin/%.o $(BUILD)/obj/lib/backend.o: DEFINES := -DSP_LIBEXECDIR='"$(libexecdir)/statepipe"'
 
 $(BUILD)/obj/%.o: %.c | $(BUILD)/.probed
 	@mkdir -p $(@D)
@@ -149,7 +152,7 @@ $(BUILD)/cuda.note: | $(PROG)
 EMU_CXX   := $(shell command -v $(CXX))
 EMU_NAMES := $(patsubst tests/emu/%.c,%,$(wildcard tests/emu/*.c)) emulator
 EMU_FLAGS := -std=c++20 -Wall -Wextra -Wshadow -Werror -Wno-missing-field-initializers \
-             -Wno-unknown-pragmas -ffp-contract=off -MMD -MP -Itests/emu
+             -Wno-unknown-pragmas -ffp-contract=off -fPIC -MMD -MP -Itests/emu
 EMU_KERNELS := $(CUDA_SRC:kernels/cuda/%.cu=%.o)
 ifneq ($(EMU_CXX),)
 CHECK += $(EMU_NAMES:%=$(BUILD)/check/cuda_%)
@@ -187,6 +190,28 @@ $(BUILD)/check/cuda_%$(2): $(1)/check_%.o $(addprefix $(1)/,$(EMU_KERNELS) emu.o
 endef
 $(eval $(call emu_rules,$(EMU_TSAN),_tsan,-fsanitize=thread))
 $(eval $(call emu_rules,$(BUILD)/emu,,))
+
+# The plugin of --device cuda, and the same source as --device emu, on the CUDA runtime and cuBLAS
+# of tests/emu: for tests only. What they need of the library they have in them.
+PLUGIN_C     := $(PLUGIN_SRC) lib/error.c lib/tensor.c
+PLUGIN_FLAGS := -fPIC -fvisibility=hidden
+PLUGIN_LINK  := -shared -Wl,-Bsymbolic -Wl,-z,defs
+EMU_PLUGIN_OBJ := $(addprefix $(BUILD)/emu/,$(PLUGIN_C:.c=.o) runtime.o cublas.o)
+$(BUILD)/emu/lib/%.o: lib/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,"$< for emu")
+	$(Q)$(CC) $(ALL_CFLAGS) $(PLUGIN_FLAGS) -Itests/emu/cuda -DSP_CUDA_NAME='"emu"' -c -o $@ $<
+$(BUILD)/emu/runtime.o $(BUILD)/emu/cublas.o: $(BUILD)/emu/%.o: tests/emu/%.cc
+	@mkdir -p $(@D)
+	$(call say,CXX,$<)
+	$(Q)$(CXX) $(EMU_FLAGS) $(CFLAGS) $(SAN_FLAGS) -c -o $@ $<
+$(BUILD)/plugin/emu.so: $(EMU_PLUGIN_OBJ) $(addprefix $(BUILD)/emu/,$(EMU_KERNELS) emu.o)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(PLUGIN_LINK) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ -lm
+ifneq ($(EMU_CXX),)
+CHECK += $(BUILD)/plugin/emu.so
+endif
 
 # What ptxas says of each kernel: registers, spills. One architecture for `make check`.
 CUDA_ARCHS      ?= 75 80 86 89 90 100 120
@@ -346,4 +371,4 @@ clean:
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all help deps demo model cuda check bench fuzz install uninstall format clean
--include $(OBJ:.o=.d) $(EMU_OBJ:.o=.d)
+-include $(OBJ:.o=.d) $(EMU_OBJ:.o=.d) $(EMU_PLUGIN_OBJ:.o=.d)

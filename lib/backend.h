@@ -14,6 +14,13 @@
 
 #define SP_BACKEND_ABI 1
 
+/* Hands a failure on to the caller, where there is nothing to give back first. */
+#define SP_TRY(call)                                                                               \
+    do {                                                                                           \
+        enum sp_code try_code_ = (call);                                                           \
+        if (try_code_) return try_code_;                                                           \
+    } while (0)
+
 /* A weight matrix (d_out, d_in) as a linear layer uses it: y = x W^T. Prepared by the backend:
  * mapped memory read in place, a packed copy, or a copy on the device. */
 struct sp_weight;
@@ -90,12 +97,30 @@ struct sp_backend {
     enum sp_code (*scatter_add)(struct sp_backend *be, float *table_grad, int64_t d,
                                 const uint32_t *id, int64_t n, const float *dy,
                                 struct sp_error *err);
+
+    /* Runs of operations that come again with the same arguments, as in decode; NULL: not offered.
+     * key (n_bytes) tells runs apart. begin: *done when this run was made as a whole from an
+     * earlier one, and the caller leaves its operations out; else it calls them, and end also when
+     * one of them fails. Between the two nothing is allocated, sent, fetched or waited for. */
+    enum sp_code (*replay_begin)(struct sp_backend *be, const void *key, size_t n_bytes, bool *done,
+                                 struct sp_error *err);
+    enum sp_code (*replay_end)(struct sp_backend *be, struct sp_error *err);
 };
 
 /* n_thread as in pool.h. */
 enum sp_code sp_backend_cpu_new(struct sp_backend **be, int n_thread, struct sp_error *err);
-/* By name: "auto", "cpu", "cuda", "emu". */
+/* By name: "auto" (which is the CPU), "cpu", "cuda", "emu". SP_E_DEVICE says what is missing. */
 enum sp_code sp_backend_open(struct sp_backend **be, const char *device, int n_thread,
                              struct sp_error *err);
+
+/* A plugin is a shared object NAME.so with this symbol, a struct sp_plugin. It is looked for in
+ * $STATEPIPE_PLUGINS, else in `plugin` beside the program or beside the program's folder. */
+#define SP_PLUGIN_SYMBOL "sp_plugin"
+struct sp_plugin {
+    int abi; /* SP_BACKEND_ABI; nothing else is looked at when it is another */
+    enum sp_code (*open)(struct sp_backend **be, struct sp_error *err);
+};
+/* Where plugin `name` ("cuda") is: false when it is nowhere. */
+bool sp_plugin_find(const char *name, char *path, size_t size);
 
 #endif

@@ -11,13 +11,6 @@
 #include "statepipe.h"
 #include <signal.h>
 
-/* Hands a failure on to the caller, where there is nothing to give back first. */
-#define SP_TRY(call)                                                                               \
-    do {                                                                                           \
-        enum sp_code try_code_ = (call);                                                           \
-        if (try_code_) return try_code_;                                                           \
-    } while (0)
-
 /* ---- parameters (net_train_param.c) --------------------------------------------------------- */
 
 #define SP_PARAM_NAME_MAX 96

@@ -24,8 +24,8 @@
 #define SP_TOUCH(kind, bytes) emu_touch(kind, bytes)
 #define SP_SHARED(type, name) type *name = static_cast<type *>(emu_shared())
 #define SP_LAUNCH(kernel, grid, block, shared, stream, ...)                                        \
-    ((void)(stream), emu_launch(reinterpret_cast<const void *>(kernel), grid, block, shared,       \
-                                [=] { (kernel)(__VA_ARGS__); }))
+    emu_launch(reinterpret_cast<const void *>(kernel), grid, block, shared, stream,                \
+               emu_bind(kernel, __VA_ARGS__))
 #define SP_LAST_ERROR() emu_last_error()
 #define SP_ALLOW_SHARED(kernel, bytes)                                                             \
     emu_allow_shared(reinterpret_cast<const void *>(kernel), bytes)

@@ -483,9 +483,9 @@ void emu_count_exponential() {
     config.counts.exponential++;
 }
 
-void emu_launch(const void *kernel, dim3 grid, dim3 block, size_t shared,
-                const std::function<void()> &call) {
-    if (!config.fault.empty() || !launch_ok(kernel, grid, block, shared)) return;
+cudaError_t (*emu_defer)(cudaStream_t stream, std::function<void()> work);
+
+static void run_launch(dim3 grid, dim3 block, size_t shared, const std::function<void()> &call) {
     fill_pool(size_t(block.x) * block.y * block.z);
     if (shared > config.counts.shared_limit) config.counts.shared_limit = shared;
     body = &call;
@@ -505,6 +505,17 @@ void emu_launch(const void *kernel, dim3 grid, dim3 block, size_t shared,
     acquire(&token_end);
     for (char *p : memory) free(p);
     if (!config.fault.empty()) empty_pool();
+}
+
+void emu_launch(const void *kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+                std::function<void()> call) {
+    if (!config.fault.empty() || !launch_ok(kernel, grid, block, shared)) return;
+    auto run = [=] { run_launch(grid, block, shared, call); };
+    if (emu_defer) {
+        config.error = emu_defer(stream, run);
+    } else {
+        run();
+    }
 }
 
 cudaError_t emu_allow_shared(const void *kernel, int bytes) {

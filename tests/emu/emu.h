@@ -12,6 +12,7 @@
 #ifndef SP_EMU_H
 #define SP_EMU_H
 
+#include "cuda/cuda_runtime_api.h"
 #include "emu_control.h"
 
 #include <cmath>
@@ -43,11 +44,6 @@ struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
 
-typedef int cudaError_t;
-typedef struct emu_stream *cudaStream_t;
-enum { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9, cudaErrorLaunchFailure = 719 };
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
-
 struct emu_thread {
     dim3 thread_idx, block_idx, block_dim, grid_dim;
 };
@@ -59,8 +55,14 @@ extern emu_thread *emu_current;
 
 /* The launch's error stays until emu_last_error takes it, as cudaGetLastError does. `kernel` tells
  * kernels apart; only one that has asked (emu_allow_shared) gets more than 48 KiB. */
-void emu_launch(const void *kernel, dim3 grid, dim3 block, size_t shared,
-                const std::function<void()> &body);
+void emu_launch(const void *kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+                std::function<void()> body);
+/* A kernel with its arguments, which are copied now, as a launch does, and used when it runs. */
+template <class K, class... A> static inline std::function<void()> emu_bind(K kernel, A... a) {
+    return [=] { kernel(a...); };
+}
+/* NULL: a launch runs at once. Else it is checked and handed to this, to run later (runtime.cc). */
+extern cudaError_t (*emu_defer)(cudaStream_t stream, std::function<void()> work);
 cudaError_t emu_allow_shared(const void *kernel, int bytes);
 cudaError_t emu_last_error();
 

@@ -1,0 +1,193 @@
+/* The CUDA backend's kernels: launches of kernels/cuda with the host's arrays sent along. */
+#include "backend_cuda.h"
+
+/* Of the longest sequence. */
+static int64_t longest(const int64_t *cu_seqlens, int64_t n_seq) {
+    int64_t most = 0;
+    for (int64_t s = 0; s < n_seq; s++) {
+        int64_t n = cu_seqlens[s + 1] - cu_seqlens[s];
+        if (n > most) most = n;
+    }
+    return most;
+}
+
+static enum sp_code work_floats(struct sp_cuda *c, int64_t n, struct sp_error *err) {
+    return sp_cuda_grow(c, &c->work, (size_t)n * sizeof(float), err);
+}
+
+/* ---- norms ------------------------------------------------------------------------------------*/
+
+static enum sp_code cuda_rmsnorm_fwd(struct sp_backend *be, const struct sp_rmsnorm *a,
+                                     int64_t n_row, struct sp_error *err) {
+    SP_CUDA_TRY(sp_rmsnorm_fwd_cuda(a, SP_CUDA_F32, n_row, sp_cuda_of(be)->compute), "a norm");
+    return SP_OK;
+}
+
+static enum sp_code cuda_rmsnorm_bwd(struct sp_backend *be, const struct sp_rmsnorm *a,
+                                     const struct sp_rmsnorm_grad *g, int64_t n_row,
+                                     struct sp_error *err) {
+    struct sp_cuda *c = sp_cuda_of(be);
+    SP_TRY(work_floats(c, sp_rmsnorm_bwd_cuda_workspace(a, n_row), err));
+    SP_CUDA_TRY(sp_rmsnorm_bwd_cuda(a, g, SP_CUDA_F32, n_row, c->work.dev, c->compute),
+                "a norm's gradient");
+    return SP_OK;
+}
+
+/* ---- convolution ------------------------------------------------------------------------------*/
+
+enum { LENGTHS, CHUNKS, STATE_IN, STATE_OUT, DSTATE_IN, DSTATE_OUT, N_LIST };
+
+static enum sp_code conv_lists(struct sp_cuda *c, struct sp_conv *a, struct sp_conv_grad *g,
+                               struct sp_error *err) {
+    const size_t n = (size_t)a->n_seq;
+    struct sp_cuda_list l[N_LIST] = {
+        [LENGTHS] = {a->cu_seqlens, (n + 1) * sizeof *a->cu_seqlens, NULL},
+        [STATE_IN] = {a->state_in, n * sizeof *a->state_in, NULL},
+        [STATE_OUT] = {a->state_out, n * sizeof *a->state_out, NULL},
+        [DSTATE_IN] = {g ? g->dstate_in : NULL, n * sizeof *a->state_in, NULL},
+        [DSTATE_OUT] = {g ? g->dstate_out : NULL, n * sizeof *a->state_in, NULL}};
+    SP_TRY(sp_cuda_lists(c, l, N_LIST, err));
+    a->cu_seqlens = l[LENGTHS].dev;
+    a->state_in = l[STATE_IN].dev;
+    a->state_out = (float *const *)l[STATE_OUT].dev;
+    if (!g) return SP_OK;
+    g->dstate_in = (float *const *)l[DSTATE_IN].dev;
+    g->dstate_out = l[DSTATE_OUT].dev;
+    return SP_OK;
+}
+
+static enum sp_code cuda_conv_fwd(struct sp_backend *be, const struct sp_conv *a,
+                                  struct sp_error *err) {
+    struct sp_cuda *c = sp_cuda_of(be);
+    struct sp_conv k = *a;
+    SP_TRY(conv_lists(c, &k, NULL, err));
+    SP_CUDA_TRY(sp_conv_fwd_cuda(&k, SP_CUDA_F32, longest(a->cu_seqlens, a->n_seq), c->compute),
+                "a convolution");
+    return SP_OK;
+}
+
+static enum sp_code cuda_conv_bwd(struct sp_backend *be, const struct sp_conv *a,
+                                  const struct sp_conv_grad *g, struct sp_error *err) {
+    struct sp_cuda *c = sp_cuda_of(be);
+    struct sp_conv k = *a;
+    struct sp_conv_grad d = *g;
+    const int64_t len_max = longest(a->cu_seqlens, a->n_seq);
+    SP_TRY(conv_lists(c, &k, &d, err));
+    SP_TRY(work_floats(c, sp_conv_bwd_cuda_workspace(&k, len_max), err));
+    SP_CUDA_TRY(sp_conv_bwd_cuda(&k, &d, SP_CUDA_F32, len_max, c->work.dev, c->compute),
+                "a convolution's gradient");
+    return SP_OK;
+}
+
+/* ---- scan -------------------------------------------------------------------------------------*/
+
+static enum sp_code scan_lists(struct sp_cuda *c, struct sp_scan *a, struct sp_scan_grad *g,
+                               struct sp_error *err) {
+    const size_t n = (size_t)a->n_seq;
+    struct sp_cuda_list l[N_LIST] = {
+        [LENGTHS] = {a->cu_seqlens, (n + 1) * sizeof *a->cu_seqlens, NULL},
+        [CHUNKS] = {a->chunk_state ? a->cu_chunks : NULL, (n + 1) * sizeof *a->cu_chunks, NULL},
+        [STATE_IN] = {a->state_in, n * sizeof *a->state_in, NULL},
+        [STATE_OUT] = {a->state_out, n * sizeof *a->state_out, NULL},
+        [DSTATE_IN] = {g ? g->dstate_in : NULL, n * sizeof *a->state_in, NULL},
+        [DSTATE_OUT] = {g ? g->dstate_out : NULL, n * sizeof *a->state_in, NULL}};
+    SP_TRY(sp_cuda_lists(c, l, N_LIST, err));
+    a->cu_seqlens = l[LENGTHS].dev;
+    a->cu_chunks = l[CHUNKS].dev;
+    a->state_in = l[STATE_IN].dev;
+    a->state_out = (float *const *)l[STATE_OUT].dev;
+    if (!g) return SP_OK;
+    g->dstate_in = (float *const *)l[DSTATE_IN].dev;
+    g->dstate_out = l[DSTATE_OUT].dev;
+    return SP_OK;
+}
+
+/* The tile of the scan goes by len_max, and sums by the tile: always the largest, or bits would
+ * depend on what else is in the batch. */
+static enum sp_code cuda_scan_fwd(struct sp_backend *be, const struct sp_scan *a, bool step,
+                                  struct sp_error *err) {
+    struct sp_cuda *c = sp_cuda_of(be);
+    struct sp_scan k = *a;
+    SP_TRY(scan_lists(c, &k, NULL, err));
+    int error = step ? sp_scan_step_cuda(&k, SP_CUDA_F32, c->compute)
+                     : sp_scan_fwd_cuda(&k, SP_CUDA_F32, INT64_MAX, c->compute);
+    SP_CUDA_TRY(error, "a scan");
+    return SP_OK;
+}
+
+static enum sp_code cuda_scan_bwd(struct sp_backend *be, const struct sp_scan *a,
+                                  const struct sp_scan_grad *g, struct sp_error *err) {
+    struct sp_cuda *c = sp_cuda_of(be);
+    struct sp_scan k = *a;
+    struct sp_scan_grad d = *g;
+    const int64_t n_tok = a->cu_seqlens[a->n_seq];
+    SP_TRY(scan_lists(c, &k, &d, err));
+    SP_TRY(work_floats(c, sp_scan_bwd_cuda_workspace(&k, n_tok, 1), err));
+    SP_CUDA_TRY(sp_scan_bwd_cuda(&k, &d, SP_CUDA_F32, n_tok, 1, c->work.dev, c->compute),
+                "a scan's gradient");
+    return SP_OK;
+}
+
+/* ---- training's rest --------------------------------------------------------------------------*/
+
+static enum sp_code cuda_xent(struct sp_backend *be, const struct sp_xent *a, int64_t n_row,
+                              struct sp_error *err) {
+    struct sp_cuda *c = sp_cuda_of(be);
+    struct sp_xent k = *a;
+    struct sp_cuda_list l = {a->target, (size_t)n_row * sizeof *a->target, NULL};
+    SP_TRY(sp_cuda_lists(c, &l, 1, err));
+    k.target = l.dev;
+    SP_CUDA_TRY(sp_xent_cuda(&k, n_row, c->compute), "cross-entropy");
+    return SP_OK;
+}
+
+static enum sp_code cuda_adamw(struct sp_backend *be, const struct sp_adamw *a, int64_t n,
+                               struct sp_error *err) {
+    SP_CUDA_TRY(sp_adamw_cuda(a, n, sp_cuda_of(be)->compute), "an optimiser's step");
+    return SP_OK;
+}
+
+static enum sp_code cuda_sum_squares(struct sp_backend *be, const float *x, int64_t n, double *out,
+                                     struct sp_error *err) {
+    struct sp_cuda *c = sp_cuda_of(be);
+    const int64_t n_work = sp_sum_squares_cuda_workspace(n);
+    *out = 0;
+    SP_TRY(sp_cuda_grow(c, &c->work, (size_t)(n_work + 1) * sizeof(double), err));
+    double *sum = c->work.dev;
+    SP_CUDA_TRY(sp_sum_squares_cuda(x, n, sum + 1, sum, c->compute), "a sum");
+    return be->download(be, out, sum, sizeof *out, err);
+}
+
+static enum sp_code cuda_gather(struct sp_backend *be, const float *table, int64_t d,
+                                const uint32_t *id, int64_t n, float *y, struct sp_error *err) {
+    struct sp_cuda *c = sp_cuda_of(be);
+    struct sp_cuda_list l = {id, (size_t)n * sizeof *id, NULL};
+    SP_TRY(sp_cuda_lists(c, &l, 1, err));
+    SP_CUDA_TRY(sp_gather_cuda(table, d, l.dev, n, y, SP_CUDA_F32, c->compute), "taking rows");
+    return SP_OK;
+}
+
+static enum sp_code cuda_scatter_add(struct sp_backend *be, float *table_grad, int64_t d,
+                                     const uint32_t *id, int64_t n, const float *dy,
+                                     struct sp_error *err) {
+    struct sp_cuda *c = sp_cuda_of(be);
+    struct sp_cuda_list l = {id, (size_t)n * sizeof *id, NULL};
+    SP_TRY(sp_cuda_lists(c, &l, 1, err));
+    SP_CUDA_TRY(sp_scatter_add_cuda(table_grad, d, l.dev, n, dy, SP_CUDA_F32, c->compute),
+                "adding rows");
+    return SP_OK;
+}
+
+void sp_cuda_kernels_install(struct sp_backend *be) {
+    be->rmsnorm_fwd = cuda_rmsnorm_fwd;
+    be->rmsnorm_bwd = cuda_rmsnorm_bwd;
+    be->conv_fwd = cuda_conv_fwd;
+    be->conv_bwd = cuda_conv_bwd;
+    be->scan_fwd = cuda_scan_fwd;
+    be->scan_bwd = cuda_scan_bwd;
+    be->xent = cuda_xent;
+    be->adamw = cuda_adamw;
+    be->sum_squares = cuda_sum_squares;
+    be->gather = cuda_gather;
+    be->scatter_add = cuda_scatter_add;
+}
