@@ -31,6 +31,19 @@ struct sp_cv_span {
 };
 
 #define SP_CV_NAME_MAX 48
+#define SP_CV_ANSWERS_MAX 4
+#define SP_CV_QUESTIONS_MAX 64
+#define SP_CV_LINE_MAX 512 /* bytes of a query or an answer */
+
+/* A question with a slot ("Jane Doe is a ?__"), and what may stand in it, the printed form first,
+ * without line ends. Bytes [start, end) of the text are the answer; both 0: the text has none, and
+ * the answer is "unknown". */
+struct sp_cv_question {
+    char kind[SP_CV_NAME_MAX];
+    char *query, *answer[SP_CV_ANSWERS_MAX]; /* less than SP_CV_LINE_MAX bytes each */
+    uint32_t n_answer;
+    size_t start, end;
+};
 
 struct sp_cv {
     char *text; /* UTF-8, n bytes, with a NUL behind */
@@ -38,14 +51,18 @@ struct sp_cv {
     struct sp_cv_span *span; /* by start */
     size_t n_span;
     uint32_t n_record;
+    struct sp_cv_question *question;
+    size_t n_question;
     char lang[8];
     char layout[SP_CV_NAME_MAX];
 };
 
 /* Document `index` of the endless series `seed`. layout NULL: one is drawn; else the rule
- * doc.LAYOUT. Frees what *cv held before; zero it first. */
+ * doc.LAYOUT. n_question (at most SP_CV_QUESTIONS_MAX) are asked, fewer where the text gives no
+ * more; the text is the same for any number. Frees what *cv held before; zero it first. */
 enum sp_code sp_corpus_make(const struct sp_corpus *corpus, uint64_t seed, uint64_t index,
-                            const char *layout, struct sp_cv *cv, struct sp_error *err);
+                            const char *layout, uint32_t n_question, struct sp_cv *cv,
+                            struct sp_error *err);
 void sp_cv_clear(struct sp_cv *cv);
 
 #endif

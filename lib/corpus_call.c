@@ -87,6 +87,20 @@ static int slot_of(struct sp_slice s) {
     return -1;
 }
 
+static bool note(struct sp_maker *m, size_t from, struct sp_slice kind, uint32_t group) {
+    struct sp_note note = {from, m->out.n, kind, group, m->period};
+    return sp_text_note(&m->out, &note);
+}
+
+/* {%note KIND body}: something that may be asked for, by the rule ask.KIND. */
+static bool call_note(struct sp_maker *m, struct sp_slice s) {
+    struct sp_slice kind = word(&s);
+    size_t from = m->out.n;
+    if (!kind.n) return bad(m, "note");
+    if (!body(m, s)) return false;
+    return !m->labelled || m->out.n == from || done(m, note(m, from, kind, m->group));
+}
+
 /* A slot of the current record through its rule shown.SLOT, where {%text} is the value; labelled
  * where it is gold. */
 static bool slot(struct sp_maker *m, int k, bool labelled) {
@@ -101,7 +115,11 @@ static bool slot(struct sp_maker *m, int k, bool labelled) {
     snprintf(rule, sizeof rule, "shown.%s", sp_slot_name[k]);
     bool ok = sp_expand_rule(m, rule, strlen(rule));
     m->shown = shown;
-    if (!ok || k == SP_SLOT_FIELD || !labelled || !m->labelled || m->out.n == from) return ok;
+    if (!ok || !labelled || !m->labelled || m->out.n == from) return ok;
+    struct sp_slice kind = {sp_slot_name[k], strlen(sp_slot_name[k])};
+    for (uint32_t i = 0; i < (k == SP_INSTITUTION ? m->n_current : 1); i++)
+        if (!note(m, from, kind, m->current + i)) return done(m, false);
+    if (k == SP_SLOT_FIELD) return true;
     struct sp_cv_span span = {.start = from,
                               .end = m->out.n,
                               .field = (enum sp_field)k,
@@ -125,8 +143,10 @@ static bool call_each(struct sp_maker *m, struct sp_slice s, bool reverse) {
         m->current = start[reverse ? n - 1 - k : k];
         m->n_current = group_size(m, m->current);
         m->period = m->record[m->current].period;
+        m->group = m->current;
         ok = either(m, s, m->n_current > 1);
     }
+    m->group = SP_GROUP_PRESENT;
     m->current = current;
     m->n_current = n_current;
     return ok;
@@ -140,9 +160,10 @@ static bool call_both(struct sp_maker *m, struct sp_slice s) {
         m->current = first + k;
         m->n_current = 1;
         m->period = m->record[m->current].period;
+        m->group = m->current;
         ok = body(m, s);
     }
-    m->current = first;
+    m->current = m->group = first;
     m->n_current = n;
     return ok;
 }
@@ -165,9 +186,11 @@ static bool call_other(struct sp_maker *m, struct sp_slice s) {
     return ok;
 }
 
-/* {%with SLOT A|B}: A where the record has it, else B. */
+/* {%with SLOT A|B}: A where the record has it, else B; in a question A where the text says it. */
 static bool call_with(struct sp_maker *m, struct sp_slice s) {
-    int k = slot_of(word(&s));
+    struct sp_slice name = word(&s);
+    if (m->doc) return either(m, s, !sp_ask_note(m, name));
+    int k = slot_of(name);
     if (k < 0) return bad(m, "with");
     return either(m, s, !m->record[m->current].there[k]);
 }
@@ -193,6 +216,7 @@ static bool call_jobs(struct sp_maker *m, struct sp_slice s) {
     for (int k = 0; ok && k < n; k++) {
         struct sp_period *p = &m->period;
         p->ongoing = k == 0 && sp_draw_percent(&m->random, 60);
+        m->group = p->ongoing ? SP_GROUP_PRESENT : SP_GROUP_JOB + m->n_job++;
         p->y2 = end;
         p->m2 = month;
         p->y1 = end - sp_draw_int(&m->random, 0, 5);
@@ -201,8 +225,14 @@ static bool call_jobs(struct sp_maker *m, struct sp_slice s) {
         month = end == p->y1 ? p->m1 : 12;
         ok = body(m, s);
     }
+    m->group = SP_GROUP_PRESENT;
     m->period = period;
     return ok;
+}
+
+/* {%held A|B}: A in the job that a person has now, B in others. */
+static bool call_held(struct sp_maker *m, struct sp_slice s) {
+    return either(m, s, m->group != SP_GROUP_PRESENT);
 }
 
 /* {%past body}: a moment, or a stretch of up to 2 years, since the end of school. */
@@ -248,6 +278,25 @@ static bool nth(struct sp_maker *m, struct sp_slice s, int month) {
     if (!r) r = sp_rule_find(m->c, s.s, s.n);
     if (!r || (uint32_t)month > r->n || month < 1) return bad(m, "nth");
     return body(m, r->body[month - 1]);
+}
+
+/* ---- questions ---- */
+
+/* {%noted KIND}: what the text says of that kind, beside what is asked for. */
+static bool call_noted(struct sp_maker *m, struct sp_slice s) {
+    const struct sp_note *found = sp_ask_note(m, s);
+    if (!found) return true;
+    char *line = sp_ask_line(m->doc, found->start, found->end);
+    bool ok = line && sp_text_add(&m->out, line, strlen(line));
+    free(line);
+    return done(m, ok);
+}
+
+/* {%an}: the article, by the first letter of what is asked for; {%an KIND}: of what is noted. */
+static bool call_an(struct sp_maker *m, struct sp_slice s) {
+    const struct sp_note *n = s.n ? sp_ask_note(m, s) : m->asked;
+    bool vowel = m->doc && n && strchr("AEIOUaeiou", m->doc->s[n->start]);
+    return done(m, sp_text_add(&m->out, "an", vowel ? 2 : 1));
 }
 
 /* ---- layout ---- */
@@ -433,20 +482,21 @@ static const struct {
     const char *name;
     bool (*call)(struct sp_maker *m, struct sp_slice s);
 } call_table[] = {
-    {"inst", call_inst},       {"degree", call_degree},   {"year", call_year},
-    {"field", call_field},     {"echo", call_echo},       {"text", call_text},
-    {"with", call_with},       {"each", call_newest},     {"oldest", call_oldest},
-    {"both", call_both},       {"any", call_any},         {"other", call_other},
-    {"local", call_local},     {"jobs", call_jobs},       {"past", call_past},
-    {"now", call_now},         {"born", call_born},       {"ongoing", call_ongoing},
-    {"y1", call_y1},           {"y2", call_y2},           {"yy1", call_yy1},
-    {"yy2", call_yy2},         {"m1", call_m1},           {"m2", call_m2},
-    {"nth1", call_nth1},       {"nth2", call_nth2},       {"int", call_int},
-    {"repeat", call_repeat},   {"shuffle", call_shuffle}, {"upper", call_upper},
-    {"lower", call_lower},     {"title", call_title},     {"spaced", call_spaced},
-    {"ascii", call_ascii},     {"pad", call_pad},         {"right", call_right},
-    {"columns", call_columns}, {"wrap", call_wrap},       {"indent", call_indent},
-    {"fold", call_fold},
+    {"inst", call_inst},     {"degree", call_degree},   {"year", call_year},
+    {"field", call_field},   {"echo", call_echo},       {"text", call_text},
+    {"with", call_with},     {"each", call_newest},     {"oldest", call_oldest},
+    {"both", call_both},     {"any", call_any},         {"other", call_other},
+    {"local", call_local},   {"jobs", call_jobs},       {"past", call_past},
+    {"now", call_now},       {"born", call_born},       {"ongoing", call_ongoing},
+    {"y1", call_y1},         {"y2", call_y2},           {"yy1", call_yy1},
+    {"yy2", call_yy2},       {"m1", call_m1},           {"m2", call_m2},
+    {"nth1", call_nth1},     {"nth2", call_nth2},       {"int", call_int},
+    {"repeat", call_repeat}, {"shuffle", call_shuffle}, {"upper", call_upper},
+    {"lower", call_lower},   {"title", call_title},     {"spaced", call_spaced},
+    {"note", call_note},     {"held", call_held},       {"noted", call_noted},
+    {"an", call_an},         {"ascii", call_ascii},     {"pad", call_pad},
+    {"right", call_right},   {"columns", call_columns}, {"wrap", call_wrap},
+    {"indent", call_indent}, {"fold", call_fold},
 };
 
 bool sp_expand_call(struct sp_maker *m, struct sp_slice call) {

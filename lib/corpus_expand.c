@@ -196,6 +196,7 @@ char *sp_expand_apart(struct sp_maker *m, const char *name) {
     bool ok = sp_expand_rule(m, name, strlen(name)) && add(m, "", 0);
     char *text = m->out.s;
     free(m->out.span);
+    free(m->out.note);
     m->out = kept;
     m->labelled = labelled;
     if (ok) return text;
@@ -252,6 +253,7 @@ static bool make(struct sp_maker *m, const char *layout, struct sp_cv *cv) {
                               name);
     m->labelled = true;
     m->current = 0;
+    m->group = SP_GROUP_PRESENT;
     return sp_expand_rule(m, name, (size_t)len) && add_noise(m);
 }
 
@@ -278,7 +280,8 @@ static void maker_free(struct sp_maker *m) {
 }
 
 enum sp_code sp_corpus_make(const struct sp_corpus *corpus, uint64_t seed, uint64_t index,
-                            const char *layout, struct sp_cv *cv, struct sp_error *err) {
+                            const char *layout, uint32_t n_question, struct sp_cv *cv,
+                            struct sp_error *err) {
     sp_cv_clear(cv);
     struct sp_maker m = {.c = corpus, .err = err, .random = seed};
     m.random = sp_draw(&m.random) ^ index;
@@ -290,6 +293,7 @@ enum sp_code sp_corpus_make(const struct sp_corpus *corpus, uint64_t seed, uint6
     else
         make(&m, layout, cv);
     if (!m.failed && !sp_text_add(&m.out, "", 0)) sp_expand_fail(&m, SP_E_DEVICE, "out of memory");
+    if (!m.failed && n_question) sp_ask(&m, n_question, cv);
     if (!m.failed) {
         trim_spans(&m.out);
         cv->text = m.out.s;
@@ -299,7 +303,8 @@ enum sp_code sp_corpus_make(const struct sp_corpus *corpus, uint64_t seed, uint6
         cv->n_record = m.n_record;
         memcpy(cv->lang, m.lang, sizeof cv->lang);
         if (cv->n_span) qsort(cv->span, cv->n_span, sizeof *cv->span, by_start);
-        memset(&m.out, 0, sizeof m.out);
+        m.out.s = NULL;
+        m.out.span = NULL;
     }
     maker_free(&m);
     return m.failed ? err->code : SP_OK;
@@ -308,5 +313,10 @@ enum sp_code sp_corpus_make(const struct sp_corpus *corpus, uint64_t seed, uint6
 void sp_cv_clear(struct sp_cv *cv) {
     free(cv->text);
     free(cv->span);
+    for (size_t i = 0; i < cv->n_question; i++) {
+        free(cv->question[i].query);
+        for (uint32_t k = 0; k < cv->question[i].n_answer; k++) free(cv->question[i].answer[k]);
+    }
+    free(cv->question);
     memset(cv, 0, sizeof *cv);
 }

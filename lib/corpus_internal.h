@@ -1,6 +1,6 @@
 /* Shared by the parts of the corpus module: rules (corpus_rules.c), text with spans
  * (corpus_text.c), the interpreter (corpus_expand.c, corpus_call.c), people (corpus_person.c),
- * noise (corpus_noise.c). Not for others. */
+ * noise (corpus_noise.c), questions (corpus_ask.c). Not for others. */
 #ifndef SP_CORPUS_INTERNAL_H
 #define SP_CORPUS_INTERNAL_H
 
@@ -58,15 +58,33 @@ bool sp_draw_percent(uint64_t *random, uint32_t percent);
 
 /* ---- text with spans ---- */
 
+struct sp_period {
+    int y1, m1, y2, m2; /* months 1..12 */
+    bool ongoing;
+};
+
+/* What a piece of the text says, for questions. Notes of one group belong together: a record's
+ * number, a job's, or the person's present. */
+enum { SP_GROUP_JOB = 100, SP_GROUP_PRESENT = 999, SP_GROUP_NONE };
+struct sp_note {
+    size_t start, end;
+    struct sp_slice kind;
+    uint32_t group;
+    struct sp_period period;
+};
+
 struct sp_text {
     char *s;
     size_t n, cap;
     struct sp_cv_span *span;
     size_t n_span, cap_span;
+    struct sp_note *note;
+    size_t n_note, cap_note;
 };
 
 bool sp_text_add(struct sp_text *t, const char *s, size_t n); /* false: too large or no memory */
 bool sp_text_mark(struct sp_text *t, const struct sp_cv_span *span);
+bool sp_text_note(struct sp_text *t, const struct sp_note *note);
 void sp_text_free(struct sp_text *t);
 
 /* A rewritten copy of bytes [from, t->n) of a text: every new byte says which byte it came from, so
@@ -107,11 +125,6 @@ bool sp_noise_apply(struct sp_text *t, uint64_t *random, const char *name, size_
 
 /* ---- people and the interpreter ---- */
 
-struct sp_period {
-    int y1, m1, y2, m2; /* months 1..12 */
-    bool ongoing;
-};
-
 /* "inst", "degree", "year", "field" */
 extern const char *const sp_slot_name[];
 
@@ -138,6 +151,9 @@ struct sp_maker {
     uint32_t n_record;
     uint32_t current, n_current; /* the record, and the group, that slots mean */
     bool labelled;
+    uint32_t group, n_job;       /* of notes; jobs that are over */
+    const struct sp_text *doc;   /* while asking: the finished document, */
+    const struct sp_note *asked; /* what is asked for; NULL: something that it does not say */
     struct sp_period period;
     struct sp_slice shown; /* what {%text} is */
     int depth;
@@ -155,6 +171,13 @@ bool sp_expand_fail(struct sp_maker *m, enum sp_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* Cuts the next part off at a `|` outside braces; false at the end. */
 bool sp_slice_part(struct sp_slice *rest, struct sp_slice *part);
+
+/* Asks n questions about m->out, fewer where it gives no more. */
+bool sp_ask(struct sp_maker *m, uint32_t n, struct sp_cv *cv);
+/* While asking: the note of that kind in the group of what is asked for, or NULL. */
+const struct sp_note *sp_ask_note(const struct sp_maker *m, struct sp_slice kind);
+/* A note's text on one line; free() it; NULL: no memory. */
+char *sp_ask_line(const struct sp_text *t, size_t start, size_t end);
 
 bool sp_person_draw(struct sp_maker *m);
 /* Draws a record that is not the person's into the last place of m->record. */

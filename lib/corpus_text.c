@@ -52,9 +52,22 @@ bool sp_text_mark(struct sp_text *t, const struct sp_cv_span *span) {
     return true;
 }
 
+bool sp_text_note(struct sp_text *t, const struct sp_note *note) {
+    if (t->n_note == t->cap_note) {
+        size_t cap = t->cap_note ? t->cap_note * 2 : 16;
+        struct sp_note *p = reallocarray(t->note, cap, sizeof *p);
+        if (!p) return false;
+        t->note = p;
+        t->cap_note = cap;
+    }
+    t->note[t->n_note++] = *note;
+    return true;
+}
+
 void sp_text_free(struct sp_text *t) {
     free(t->s);
     free(t->span);
+    free(t->note);
     memset(t, 0, sizeof *t);
 }
 
@@ -116,33 +129,48 @@ void sp_edit_insert(struct sp_edit *e, const char *s, size_t n) {
     edit_add(e, s, n, 0, false);
 }
 
-/* A span becomes the reach of what is left of its bytes; one that has nothing left is dropped. */
-static void move_spans(struct sp_edit *e) {
-    struct sp_text *t = e->text;
-    size_t kept = 0;
-    for (size_t k = 0; k < t->n_span; k++) {
-        struct sp_cv_span span = t->span[k];
-        if (span.start >= e->from) {
-            size_t first = SIZE_MAX, last = 0;
-            for (size_t i = 0; i < e->n; i++) {
-                size_t at = e->from + e->source[i] - 1;
-                if (!e->source[i] || at < span.start || at >= span.end) continue;
-                if (first == SIZE_MAX) first = i;
-                last = i;
-            }
-            if (first == SIZE_MAX) continue;
-            span.start = e->from + first;
-            span.end = e->from + last + 1;
-        }
-        t->span[kept++] = span;
+/* Where the bytes of the text have gone: the reach of what is left of [*start, *end); false:
+ * nothing is. reach (2 a byte of the old text): first and one behind the last new byte; 0, 0: none.
+ */
+static bool follow(const struct sp_edit *e, const uint32_t *reach, size_t *start, size_t *end) {
+    uint32_t first = UINT32_MAX, last = 0;
+    if (*start < e->from) return true;
+    for (size_t i = *start - e->from; i < *end - e->from; i++) {
+        if (!reach[2 * i + 1]) continue;
+        if (reach[2 * i] < first) first = reach[2 * i];
+        if (reach[2 * i + 1] > last) last = reach[2 * i + 1];
     }
-    t->n_span = kept;
+    *start = e->from + first;
+    *end = e->from + last;
+    return last > 0;
+}
+
+/* Spans and notes follow their bytes; one that has nothing left is dropped. */
+static bool move_spans(struct sp_edit *e) {
+    struct sp_text *t = e->text;
+    size_t n_span = 0, n_note = 0;
+    if (!t->n_span && !t->n_note) return true;
+    uint32_t *reach = calloc(t->n - e->from + 1, 2 * sizeof *reach);
+    if (!reach) return false;
+    for (size_t i = 0; i < e->n; i++) {
+        if (!e->source[i]) continue;
+        uint32_t *r = reach + 2 * (size_t)(e->source[i] - 1);
+        if (!r[1] || r[0] > i) r[0] = (uint32_t)i;
+        if (r[1] <= i) r[1] = (uint32_t)i + 1;
+    }
+    for (size_t k = 0; k < t->n_span; k++)
+        if (follow(e, reach, &t->span[k].start, &t->span[k].end)) t->span[n_span++] = t->span[k];
+    for (size_t k = 0; k < t->n_note; k++)
+        if (follow(e, reach, &t->note[k].start, &t->note[k].end)) t->note[n_note++] = t->note[k];
+    t->n_span = n_span;
+    t->n_note = n_note;
+    free(reach);
+    return true;
 }
 
 bool sp_edit_finish(struct sp_edit *e) {
-    bool ok = !e->failed;
+    bool ok = !e->failed && move_spans(e);
     if (ok) {
-        move_spans(e);
         e->text->n = e->from;
         ok = sp_text_add(e->text, e->s ? e->s : "", e->n);
     }
@@ -201,6 +229,8 @@ bool sp_text_ascii(struct sp_text *t, size_t from) {
 static bool inside_span(const struct sp_text *t, size_t at) {
     for (size_t i = t->n_span; i--;)
         if (t->span[i].start < at && at < t->span[i].end) return true;
+    for (size_t i = t->n_note; i--;)
+        if (t->note[i].start < at && at < t->note[i].end) return true;
     return false;
 }
 

@@ -28,6 +28,55 @@ for line in sys.stdin:
 assert n > 1000, n"'
 }
 
+@test "mkresume --slots: answers stand in the CV where they are said to, and the documents stay" {
+    pipe 'mkresume -n 300 --split all --slots 5' >"$BATS_TEST_TMPDIR/asked"
+    pipe 'mkresume -n 300 --split all' >"$BATS_TEST_TMPDIR/plain"
+    python3 - "$BATS_TEST_TMPDIR" <<'P'
+import collections, json, sys
+kinds, unknown = collections.Counter(), 0
+for line, plain in zip(open(sys.argv[1] + "/asked"), open(sys.argv[1] + "/plain")):
+    d = json.loads(line)
+    slots = d.pop("slots")
+    assert d == json.loads(plain)
+    assert len({q for q, *_ in slots}) == len(slots) <= 5
+    for query, answers, kind, place in slots:
+        assert query.count("?__") == 1 and "\n" not in query, query
+        assert answers and all(answers) and len(set(answers)) == len(answers)
+        kinds[kind] += 1
+        unknown += place is None
+        assert (place is None) == (answers[0] == "unknown"), (query, answers, place)
+        if place:
+            said = d["text"].encode()[place[0]:place[1]].decode().replace("\u00ad", "")
+            assert answers[0] == " ".join(said.split()), (query, answers, said)
+n = sum(kinds.values())
+assert n > 1300 and len(kinds) == 12, kinds
+assert 0.35 < kinds["role"] / n < 0.6 and 0.03 < unknown / n < 0.2, (kinds, unknown)
+P
+}
+
+@test "mkresume --form: answers are labelled in the text, behind the CV or in it" {
+    pipe 'mkresume -n 100 --slots 3 --form after' >"$BATS_TEST_TMPDIR/after"
+    pipe 'mkresume -n 100 --slots 3 --form before' >"$BATS_TEST_TMPDIR/before"
+    pipe 'mkresume -n 100 --slots 3' | python3 -c '
+import json, sys
+before = [json.loads(l) for l in open(sys.argv[1] + "/before")]
+for plain, line in zip(sys.stdin, open(sys.argv[1] + "/after")):
+    d, a = json.loads(plain), json.loads(line)
+    wanted = d["text"] + "".join(f"\nQ: {q}\nA: {s[0]}\n" for q, s, *_ in d["slots"])
+    assert a["text"] == wanted
+    assert a["spans"][:len(d["spans"])] == d["spans"]
+    raw = wanted.encode()
+    assert [raw[s:e].decode() for s, e, label in a["spans"][len(d["spans"]):]] == \
+        [s[0] + "\n" for _, s, *_ in d["slots"]]
+    for k, (query, answers, kind, place) in enumerate(d["slots"]):
+        b = before.pop(0)
+        assert b["id"] == "%s-%d" % (d["id"], k) and b["slots"] == [d["slots"][k]]
+        assert b["text"] == "Q: %s\n\n%s" % (query, d["text"])
+        n = len(b["text"].encode()) - len(d["text"].encode())
+        assert b["spans"] == ([[place[0] + n, place[1] + n, "answer"]] if place else [])
+assert not before' "$BATS_TEST_TMPDIR"
+}
+
 @test "mkresume is deterministic, and --skip enters the same series" {
     pipe 'mkresume -n 20 --seed 5' >"$BATS_TEST_TMPDIR/a"
     pipe 'LC_ALL=C.UTF-8 mkresume -n 20 --seed 5' | cmp - "$BATS_TEST_TMPDIR/a"
@@ -85,6 +134,8 @@ corpus() { # a corpus of one file, on standard input
     [[ $stderr == *"no *.rules files there"* ]]
     run -2 pipe 'mkresume --split test'
     run -2 pipe 'mkresume extra'
+    run -2 --separate-stderr pipe 'mkresume --form after'
+    [[ $stderr == "mkresume: --form after: ask for questions with --slots N"* ]]
     run -74 pipe 'mkresume >/dev/full'
     run -0 pipe 'mkresume --help'
     [[ $output == *--split* ]]

@@ -80,7 +80,7 @@ static void check_documents(void) {
         size_t n_span = 0, n_bad = 0;
         enum sp_code code = SP_OK;
         for (uint64_t i = 0; !code && i < 3000; i++) {
-            code = sp_corpus_make(corpus, check_state.seed, i, NULL, &cv, &err);
+            code = sp_corpus_make(corpus, check_state.seed, i, NULL, 4, &cv, &err);
             n_span += cv.n_span;
             for (size_t s = 0; !code && s < cv.n_span; s++)
                 n_bad += cv.span[s].end > cv.n || cv.span[s].start >= cv.span[s].end;

@@ -156,7 +156,7 @@ int main(int argc, char **argv) {
                   "the corpus opens"))
         return check_end();
     for (uint64_t i = 0; i < DOCUMENTS; i++) {
-        if (sp_corpus_make(corpus, check_state.seed, i, NULL, &cv, &err))
+        if (sp_corpus_make(corpus, check_state.seed, i, NULL, 0, &cv, &err))
             total.n_error++;
         else
             one_document(&cv, verbose);
