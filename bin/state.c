@@ -5,6 +5,7 @@
 #include "../lib/state_plot.h"
 #include "../lib/state_safetensors.h"
 #include "../lib/state_show.h"
+#include "../lib/stream_model.h"
 
 static int exit_status; /* of a command that has run to its end */
 
@@ -42,12 +43,14 @@ static enum sp_code run_diff(int n, char **path, struct sp_error *err) {
     return code;
 }
 
-static enum sp_code verify(const char *path, const struct sp_model *m, struct sp_error *err) {
+static enum sp_code verify(const char *path, const struct sp_model *m,
+                           const struct sp_hash *tokenizer, struct sp_error *err) {
     struct sp_state *s;
     enum sp_code code = sp_state_read(&s, path, err);
     if (code) return code;
     code = sp_state_check_finite(s, err);
     if (!code && m) code = sp_state_check(s, m, s->layer_first, s->layer_last, err);
+    if (!code && m) code = sp_state_check_tokenizer(s, tokenizer, sp_model_dir(m), err);
     if (code)
         sp_error_prefix(err, "%s", path);
     else
@@ -59,14 +62,15 @@ static enum sp_code verify(const char *path, const struct sp_model *m, struct sp
 /* The first failure gives the exit status; the other files are looked at all the same. */
 static enum sp_code run_verify(int n, char **path, struct sp_error *err) {
     struct sp_model *m = NULL;
-    struct sp_hash hash;
+    struct sp_hash hash, tokenizer;
     enum sp_code code = SP_OK;
     if (opt.model || opt.full) code = sp_model_open(&m, opt.model, err);
+    if (!code && m) code = sp_stream_model_tokenizer(m, &tokenizer, err);
     /* The fingerprint reads a piece of every tensor; this reads all, to compare machines by. */
     if (!code && opt.full) code = sp_state_hash_weights(&hash, sp_model_dir(m), err);
     if (!code && opt.full) sp_state_show_weights(stdout, sp_model_dir(m), &hash, opt.jsonl);
     for (int i = 0; i < n && !code; i++) {
-        enum sp_code bad = verify(path[i], m, err);
+        enum sp_code bad = verify(path[i], m, &tokenizer, err);
         if (!bad) continue;
         cli_fail(&program, err);
         if (opt.jsonl) sp_state_show_bad(stdout, path[i], err->msg);

@@ -96,6 +96,7 @@ enum sp_code sp_writer_fail(struct sp_writer *w, const char *program, enum sp_co
         if (!rec) return sp_error_memory(err, "a record");
         code = sp_hello_store(&hello, rec, err);
         if (!code) code = sp_record_set_bool(rec, "failed", true, err);
+        if (!code && content == SP_STATE) code = sp_wire_seal(rec, err);
         if (!code) code = sp_writer_write(w, rec, err);
         sp_record_free(rec);
     }

@@ -222,12 +222,13 @@ enum sp_code sp_lm_seq_own(struct sp_lm *lm, struct sp_lm_seq *seq, struct sp_er
 
 enum sp_code sp_lm_seq_load(struct sp_lm *lm, const struct sp_state *s, struct sp_lm_seq **out,
                             struct sp_error *err) {
-    const struct sp_hello ours = {.tokenizer = *sp_tokenizer_fingerprint(lm->tok)};
     *out = NULL;
     bool zero;
     struct sp_lm_seq *seq = NULL;
     enum sp_code code = sp_state_check(s, lm->model, 0, (uint32_t)lm->c->n_layer - 1, err);
-    if (!code) code = sp_state_check_stream(s, &ours, err);
+    if (!code)
+        code = sp_state_check_tokenizer(s, sp_tokenizer_fingerprint(lm->tok),
+                                        sp_model_dir(lm->model), err);
     if (!code) code = sp_lm_seq_new(lm, &seq, err);
     if (!code) code = take(lm, &seq->memory, &zero, err);
     if (!code) code = sp_seq_load(lm->net, seq->memory->seq, s, err);

@@ -3,7 +3,6 @@
 #include "left_open.h"
 #include "logits.h"
 #include "model.h"
-#include "wire.h"
 
 #include <math.h>
 #include <msgpack.h>
@@ -417,8 +416,7 @@ static enum sp_code take_state(struct sp_scores *s, struct sp_record *rec, struc
     if (sp_record_get_u64(rec, "doc", &doc)) return SP_OK; /* of a document: no other's start */
     enum sp_code code = sp_state_record_layer(rec, &is_last, &layer, err);
     if (code || !is_last || !(of_tokens(s) || s->o.sample)) return code;
-    code = sp_wire_check_seal(rec, err);
-    if (!code) code = sp_record_need_tensor(rec, "hidden", SP_F32, 1, any, &hidden, err);
+    code = sp_record_need_tensor(rec, "hidden", SP_F32, 1, any, &hidden, err);
     if (code) return code;
     free(s->start);
     s->start = malloc(hidden->n_bytes + 1);

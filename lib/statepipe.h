@@ -207,7 +207,8 @@ struct sp_writer;
 enum sp_code sp_reader_new(struct sp_reader **r, int fd, const char *name, struct sp_error *err);
 void sp_reader_free(struct sp_reader *r);
 /* The next record, owned by the caller; *rec NULL at a legal end of the file. Checks everything
- * that man 5 statepipe-stream promises of a single record and of the order HELLO record* END. */
+ * that man 5 statepipe-stream promises of a single record and of the order HELLO record* END, and
+ * the checksums of states. */
 enum sp_code sp_reader_read(struct sp_reader *r, struct sp_record **rec, struct sp_error *err);
 /* True when reading on would not block now: bytes are buffered, or the descriptor is readable or at
  * its end. False: write out what you hold first. */

@@ -125,3 +125,15 @@ enum sp_code sp_stream_tokenizer_open(struct sp_tokenizer **tok, const char *pat
     *tok = it;
     return code;
 }
+
+enum sp_code sp_stream_model_tokenizer(const struct sp_model *m, struct sp_hash *fingerprint,
+                                       struct sp_error *err) {
+    struct sp_tokenizer *tok;
+    *fingerprint = (struct sp_hash){{0}};
+    enum sp_code code = sp_tokenizer_open(&tok, sp_model_dir(m), err);
+    if (code == SP_E_NOINPUT) return SP_OK;
+    if (code) return code;
+    *fingerprint = *sp_tokenizer_fingerprint(tok);
+    sp_tokenizer_free(tok);
+    return SP_OK;
+}

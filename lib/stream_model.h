@@ -17,5 +17,8 @@ enum sp_code sp_stream_model_check(const struct sp_model *m, const struct sp_hel
  * need no file, and are found first where nothing is given. */
 enum sp_code sp_stream_tokenizer_open(struct sp_tokenizer **tok, const char *path,
                                       const struct sp_hello *hello, struct sp_error *err);
+/* The fingerprint of a model's tokenizer; zeros where it has none. */
+enum sp_code sp_stream_model_tokenizer(const struct sp_model *m, struct sp_hash *fingerprint,
+                                       struct sp_error *err);
 
 #endif

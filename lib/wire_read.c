@@ -19,6 +19,7 @@ struct sp_reader {
     int fd;
     bool eof;
     enum place place;
+    bool in_state; /* the segment is of content: state */
     enum sp_reader_use use;
     uint64_t offset; /* of buf[pos] in the input */
     size_t pos, len; /* buf[pos .. len) is not consumed yet */
@@ -32,6 +33,7 @@ enum sp_code sp_reader_new(struct sp_reader **out, int fd, const char *name, str
     r->fd = fd;
     r->eof = false;
     r->place = BETWEEN_SEGMENTS;
+    r->in_state = false;
     r->use = SP_READ_STREAM;
     r->offset = 0;
     r->pos = r->len = 0;
@@ -267,6 +269,24 @@ static enum sp_code follow_order(struct sp_reader *r, const struct sp_record *re
     return SP_OK;
 }
 
+/* Every record of a state segment is sealed, of whatever kind: a damaged STATE could pass for one of
+ * another. But for the ERR of a program that could not write it to its end. */
+static enum sp_code check_seal(struct sp_reader *r, const struct sp_record *rec,
+                               struct sp_error *err) {
+    const char *content = "";
+    const void *sum;
+    size_t n = 0;
+    if (rec->kind == SP_KIND_HELLO) {
+        sp_record_get_str(rec, "content", &content, &n);
+        r->in_state = n == 5 && memcmp(content, "state", 5) == 0;
+        /* Content may be what is damaged. */
+        r->in_state = r->in_state || sp_record_get_bin(rec, "sum", &sum, &n);
+    }
+    bool sealed = r->in_state ? rec->kind != SP_KIND_ERR : rec->kind == SP_KIND_STATE;
+    if (!sealed || !sp_wire_check_seal(rec, err)) return SP_OK;
+    return sp_error_prefix(err, "%s", r->name);
+}
+
 enum sp_code sp_reader_read(struct sp_reader *r, struct sp_record **out, struct sp_error *err) {
     *out = NULL;
     enum sp_code code = SP_OK;
@@ -289,6 +309,7 @@ enum sp_code sp_reader_read(struct sp_reader *r, struct sp_record **out, struct 
     if (!code && sp_wire_check_record(rec, err))
         code = sp_error_prefix(err, "%s: the record at byte %llu", r->name, at);
     if (!code) code = follow_order(r, rec, err);
+    if (!code) code = check_seal(r, rec, err);
     if (code) {
         sp_record_free(rec);
         return code;

@@ -75,6 +75,19 @@ options_of() {
     run -0 mandoc -T lint -W warning "$TREE"/man/*.[157]
 }
 
+@test "every man page shows what its source says: quotes, words that are names of macros" {
+    run -0 "$TREE/tests/bats/manual.py" "$TREE"/man/*.[157]
+    [ -z "$output" ]
+    # and what is lost, or taken for a macro, is found
+    cd "$BATS_TEST_TMPDIR"
+    printf '.Dd November 22, 2026\n.Dt X 1\n.Os\n.Sh NAME\n.Nm x\n.Nd y\n.Sh DESCRIPTION\n' >head
+    for line in '.Ql {"id", "doc"} ,' '.Ss In a pipe' '.Pq or Fl \&: standard input'; do
+        { cat head; echo "$line"; } >x.1
+        run -1 "$TREE/tests/bats/manual.py" x.1
+        [[ $output == "x.1:8: "* ]]
+    done
+}
+
 @test "every man page of a program has the sections that all have" {
     local p section
     for p in $(programs); do

@@ -73,6 +73,24 @@ print(\"fine\")'"
     run -66 pipe "state verify -m nothere a.state"
 }
 
+@test "verify: the tokenizer, as programs that load the state do" {
+    pipe "echo Jane | tokenize -m $model | embed -m $model | mamba-layer -m $model --dump-state own >/dev/null"
+    cp -r "$model" other # the same model, with another tokenizer
+    cp "$TREE/tests/golden/tokens/bpe.json" other/tokenizer.json
+    run -0 pipe "state verify -m $model own a.state" # of a.state the tokenizer is not known
+    run -65 --separate-stderr pipe "state verify -m other a.state own"
+    [ "${#lines[@]}" = 1 ]
+    [[ $stderr == "state: own: the state was made with another tokenizer ("*") than "*"/other ("*")" ]]
+    why=${stderr#state: }
+    run -65 pipe "generate -m other --load-state own -n 1 x"
+    [ "$output" = "generate: $why" ]
+    # a model without a tokenizer, as where only layers are run
+    rm other/tokenizer.json
+    sed -i '/"tokenizer"/d' other/config.json
+    pipe "echo Jane | tokenize -m bytes | embed -m other | mamba-layer -m other --dump-state own >/dev/null"
+    run -0 pipe "state verify -m other own"
+}
+
 @test "verify --full: the hash of all weights sees what the fingerprint may not" {
     cp -r "$model" copy
     run -0 pipe "state verify --full -m $model a.state"
@@ -520,6 +538,36 @@ print("fine")'
         run -0 pipe "'$TREE/tests/bats/damage.py' flips a.state 6 bash -c 'cat >f.state; state ${c//@/f.state}'"
         [ "$output" = "65 6" ]
         [ -z "$(ls | grep '^out\|tmp')" ]
+    done
+}
+
+@test "in a stream: a flipped bit is refused with the words of --load-state, wherever it is" {
+    pipe "printf 'Jane Doe' | tokenize -m $model | embed -m $model >q
+        mamba-layer -m $model --dump-state good q >/dev/null
+        cat good q | mamba-layer -m $model >after; cat good q | mamba-layer -m $model >again"
+    cmp after again
+    # in the last token's record, which layers do not take themselves, and in the frame
+    last_at=$(pipe "inspect good" | awk '/ STATE .*last=true/ { print $1 }')
+    end_at=$(pipe "inspect good" | awk '/ END / { print $1 }')
+    for at in 150 $((last_at + 60)) $((end_at - 14)) $((end_at + 30)); do
+        cp good bad
+        printf 'Q' | dd of=bad bs=1 seek=$at conv=notrunc status=none
+        run -65 --separate-stderr pipe "mamba-layer -m $model --load-state bad q >out"
+        why=${stderr#mamba-layer: bad: }
+        run -65 --separate-stderr pipe "cat bad q | mamba-layer -m $model >out"
+        echo "$at: $why: $stderr"
+        [ "$stderr" = "mamba-layer: standard input: $why" ]
+        [[ $why == *damaged* ]]
+        run -65 pipe "cat bad after | head -m $model --head lm --score >out"
+        run -65 pipe "inspect bad"
+        run -65 pipe "inspect --tee bad >out"
+    done
+    for c in "q | mamba-layer -m $model" "q | mamba-layer -m $model -l 0-0" "q | inspect" \
+        "after | head -m $model --head lm --score"; do
+        run -0 pipe "cat good $c >/dev/null"
+        run -0 pipe "'$TREE/tests/bats/damage.py' flips good 50 bash -c 'cat - $c'"
+        echo "$c: $output"
+        [ "$output" = "65 50" ]
     done
 }
 

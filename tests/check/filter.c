@@ -7,6 +7,7 @@
  *   N2/1     END, counting 2 documents, 1 error
  */
 #include "check.h"
+#include "../../lib/wire.h"
 #include "stream.h"
 
 #include <poll.h>
@@ -58,10 +59,15 @@ static int stream_of(const char *words) {
     int fd = memory_file(NULL, 0);
     struct sp_writer *w;
     char copy[512];
+    bool in_state = false;
     snprintf(copy, sizeof copy, "%s", words);
     must(sp_writer_new(&w, fd, "memory", &err));
-    for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
-        send_record(w, record_of(word));
+    for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) {
+        struct sp_record *rec = record_of(word);
+        if (rec->kind == SP_KIND_HELLO) in_state = *word == 's';
+        if (in_state || *word == 'S') must(sp_wire_seal(rec, &err));
+        send_record(w, rec);
+    }
     must(sp_writer_flush(w, &err));
     sp_writer_free(w);
     lseek(fd, 0, SEEK_SET);

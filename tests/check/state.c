@@ -40,6 +40,21 @@ static enum sp_code from_bytes(struct sp_state **s, const void *data, size_t n) 
     return code;
 }
 
+/* The same in front of documents: as a filter without layers passes it on. */
+static enum sp_code pass_on(const void *data, size_t n) {
+    struct sp_reader *r;
+    struct sp_filter_result result;
+    struct sp_filter f = {.program = "check", .in = SP_HIDDEN, .out = SP_HIDDEN, .silent = true};
+    int fd = memfd_create("state", 0);
+    if (write(fd, data, n) != (ssize_t)n) abort();
+    lseek(fd, 0, SEEK_SET);
+    check_must(sp_reader_new(&r, fd, "memory", &check_err));
+    enum sp_code code = sp_filter_run(&f, r, NULL, &result, &check_err);
+    sp_reader_free(r);
+    close(fd);
+    return code;
+}
+
 static void check_files(void) {
     bool ok = true;
     for (int i = 0; i < 20; i++) {
@@ -91,7 +106,7 @@ static void check_damage(enum sp_dtype dtype) {
     struct sp_state_loss loss[2];
     check_must(sp_state_convert(a, dtype, &loss[0], &loss[1], &check_err));
     struct bytes good = to_bytes(a);
-    size_t accepted = 0, at = 0;
+    size_t accepted = 0, passed = 0, at = 0;
     for (size_t i = 0; i < good.n * 8; i++) {
         good.data[i / 8] ^= (uint8_t)(1u << i % 8);
         if (!from_bytes(&b, good.data, good.n)) {
@@ -99,11 +114,14 @@ static void check_damage(enum sp_dtype dtype) {
             at = i;
             sp_state_free(b);
         }
+        passed += !pass_on(good.data, good.n);
         good.data[i / 8] ^= (uint8_t)(1u << i % 8);
     }
     check_ok(accepted == 0,
              "damage: each of %zu flipped bits of a file in %s is found (%zu not, last %zu)",
              good.n * 8, sp_dtype_name(dtype), accepted, at);
+    check_ok(passed == 0 && !pass_on(good.data, good.n),
+             "damage: and in a stream, by a filter that passes it on (%zu not)", passed);
     accepted = 0;
     for (size_t n = 0; n < good.n; n++) {
         if (from_bytes(&b, good.data, n)) continue;
