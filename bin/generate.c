@@ -69,7 +69,8 @@ struct run {
     int at;     /* of them, done */
     char *line; /* --lines: (n_line) read and not handed out yet */
     size_t n_line, cap_line;
-    bool eof, flush, several, dumped;
+    bool eof, flush, several;
+    uint64_t n_read; /* lines */
     uint64_t n_text, n_tok, n_empty;
 };
 
@@ -133,6 +134,8 @@ static enum sp_code next_line(struct run *r, bool idle, uint32_t **id, size_t *n
     }
     *what = SP_NEXT_NONE;
     if (r->n_line == 0) return SP_OK;
+    if (opt.dump_state && sp_layers_check_dump(opt.dump_state, ++r->n_read, false, err))
+        return err->code;
     size_t n_text = end ? (size_t)(end - r->line) : r->n_line;
     size_t taken = n_text + (end != NULL);
     enum sp_code code = to_ids(r, r->line, n_text, id, n, err);
@@ -157,13 +160,7 @@ static enum sp_code dump(struct run *r, const struct sp_generated *g, struct sp_
     size_t n = (size_t)snprintf(id, sizeof id, "%llu", (unsigned long long)g->number + 1);
     enum sp_code code =
         sp_layers_file_name(path, sizeof path, opt.dump_state, id, n, g->number, &varies, err);
-    if (!code && r->dumped && !varies)
-        code = sp_error_set(err, SP_E_USAGE,
-                            "%.200s: a second text would overwrite the first one's state; use %%i "
-                            "or %%n in the name",
-                            opt.dump_state);
     if (code) return sp_error_prefix(err, "--dump-state");
-    r->dumped = true;
     code = sp_lm_seq_store(r->lm, g->seq, &s, err);
     if (!code) code = sp_state_write(s, path, err);
     sp_state_free(s);
@@ -222,7 +219,8 @@ static enum sp_code check(int n_prompt, struct sp_error *err) {
         return sp_error_set(err, SP_E_USAGE, "--beam: at most %d tokens (-n)", BEAM_TOKENS_MAX);
     for (size_t i = 0; i < opt.stop.n; i++)
         if (opt.stop.item[i][0] == 0) return sp_error_set(err, SP_E_USAGE, "--stop '': empty");
-    return SP_OK;
+    return opt.dump_state ? sp_layers_check_dump(opt.dump_state, (uint64_t)n_prompt, false, err)
+                          : SP_OK;
 }
 
 static enum sp_code load(struct run *r, struct sp_error *err) {

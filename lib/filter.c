@@ -375,17 +375,18 @@ enum sp_code sp_filter_run(struct sp_filter *f, struct sp_reader *r, struct sp_w
     }
     forget_hello(&run);
     f->run = NULL;
+    f->n_error_before += result->n_error;
     return code;
 }
 
-void sp_filter_get_errors(const struct sp_filter *f, uint64_t *segment, uint64_t *run) {
+void sp_filter_get_errors(const struct sp_filter *f, uint64_t *segment, uint64_t *all) {
     *segment = f->run->n_error;
-    *run = f->run->result->n_error;
+    *all = f->n_error_before + f->run->result->n_error;
 }
 
-void sp_filter_set_errors(struct sp_filter *f, uint64_t segment, uint64_t run) {
+void sp_filter_set_errors(struct sp_filter *f, uint64_t segment, uint64_t all) {
     f->run->n_error = segment;
-    f->run->result->n_error = run;
+    f->run->result->n_error = all > f->n_error_before ? all - f->n_error_before : 0;
 }
 
 int sp_filter_exit_status(const struct sp_filter_result *result) {

@@ -16,7 +16,9 @@ enum sp_code sp_layers_new(struct sp_layers **l, const struct sp_layers_options 
     *l = calloc(1, sizeof **l);
     if (!*l) return sp_error_memory(err, "a document");
     (*l)->o = *options;
-    enum sp_code code = options->checkpoint ? sp_layers_checkpoint_open(*l, err) : SP_OK;
+    enum sp_code code = SP_OK;
+    if (options->dump_state) code = sp_layers_check_dump(options->dump_state, 0, false, err);
+    if (!code && options->checkpoint) code = sp_layers_checkpoint_open(*l, err);
     if (!code) return SP_OK;
     sp_layers_free(*l);
     *l = NULL;
@@ -165,27 +167,32 @@ static enum sp_code dump(struct sp_layers *l, const struct sp_layers_doc *d,
     bool varies;
     enum sp_code code = sp_layers_file_name(path, sizeof path, l->o.dump_state, d->id, d->n_id,
                                             d->number, &varies, err);
-    if (code) return sp_error_prefix(err, "--dump-state");
-    /* A document that goes on replaces its own. */
-    if (l->dumped && l->dumped != d->number + 1 && !varies)
-        return sp_error_set(err, SP_E_USAGE,
-                            "--dump-state %.200s: a second document would overwrite the first "
-                            "one's state; use %%i (its id) or %%n (its number) in the name",
-                            l->o.dump_state);
-    l->dumped = d->number + 1;
-    return sp_state_write(s, path, err);
+    return code ? sp_error_prefix(err, "--dump-state") : sp_state_write(s, path, err);
 }
 
-/* What is asked for of a document's state when it ends: a file, records in front of its DOCEND. */
-static enum sp_code hand_out_state(struct sp_layers *l, const struct sp_layers_doc *d,
+/* What is asked for of a document's state when it ends: a file, records in front of its DOCEND. One
+ * that is left open goes on, maybe for a token only: its file is written when nothing more comes.
+ */
+static enum sp_code hand_out_state(struct sp_layers *l, const struct sp_layers_doc *d, bool open,
                                    struct sp_writer *w, struct sp_error *err) {
-    bool emit = l->o.emit_state && w;
-    if (!l->o.dump_state && !emit) return SP_OK;
+    bool emit = l->o.emit_state && w, file = l->o.dump_state && !open;
+    if (!file && !emit) return SP_OK;
     struct sp_state *s;
     enum sp_code code = sp_layers_doc_state(l, d, &s, err);
-    if (!code && l->o.dump_state) code = dump(l, d, s, err);
+    if (!code && file) code = dump(l, d, s, err);
     if (!code && emit) code = sp_state_send_records(s, &d->doc, w, err);
     sp_state_free(s);
+    return code;
+}
+
+enum sp_code sp_layers_dump_open(struct sp_layers *l, struct sp_error *err) {
+    enum sp_code code = SP_OK;
+    for (struct sp_layers_doc *d = l->open; !code && l->o.dump_state && d; d = d->next) {
+        struct sp_state *s;
+        code = sp_layers_doc_state(l, d, &s, err);
+        if (!code) code = dump(l, d, s, err);
+        sp_state_free(s);
+    }
     return code;
 }
 
@@ -224,7 +231,8 @@ static enum sp_code finish(struct sp_layers *l, struct sp_held *h, struct sp_wri
     enum sp_code code = SP_OK;
     if (h->rec->kind == SP_KIND_CHUNK) code = finish_chunk(l, h, err);
     if (h->rec->kind == SP_KIND_DOCEND) sp_layers_cache_docend(l, d);
-    if (!code && h->rec->kind == SP_KIND_DOCEND) code = hand_out_state(l, d, w, err);
+    if (!code && h->rec->kind == SP_KIND_DOCEND)
+        code = hand_out_state(l, d, sp_layers_doc_stays_open(h->rec), w, err);
     return code || !w ? code : sp_writer_write(w, h->rec, err);
 }
 
@@ -265,15 +273,17 @@ static enum sp_code take_state(struct sp_layers *l, struct sp_record *rec, struc
     bool is_last;
     uint32_t layer = 0;
     enum sp_code code = sp_state_record_layer(rec, &is_last, &layer, err);
-    /* Without -l the first layer is not known yet: the HELLO of hidden states comes later. */
-    bool ours = !is_last && (l->o.first < 0 || layer >= l->o.first) &&
-                (l->o.last < 0 || layer <= l->o.last);
+    /* Without -l the first layer is not known yet: the HELLO of hidden states comes later. The last
+     * token's record is for a head, and for the state of a document that adds no token. */
+    bool ours =
+        is_last ? sp_state_gather_lacks_last(&l->arrived)
+                : (l->o.first < 0 || layer >= l->o.first) && (l->o.last < 0 || layer <= l->o.last);
+    if (!code && (is_last || !ours)) code = w ? sp_writer_write(w, rec, err) : SP_OK;
     if (!code && !ours) {
-        code = w ? sp_writer_write(w, rec, err) : SP_OK;
         sp_record_free(rec);
-        return code;
+        return SP_OK;
     }
-    if (!code && sp_state_gather_has(&l->arrived, layer))
+    if (!code && !is_last && sp_state_gather_has(&l->arrived, layer))
         sp_state_gather_clear(&l->arrived); /* a newer state */
     if (!code) return sp_state_gather_add(&l->arrived, rec, err);
     sp_record_free(rec);
@@ -313,10 +323,16 @@ enum sp_code sp_layers_hold_chunk(struct sp_layers *l, struct sp_record *rec, in
     return code;
 }
 
+enum sp_code sp_layers_hold_other(struct sp_layers *l, struct sp_record *rec, struct sp_writer *w,
+                                  struct sp_error *err) {
+    sp_pack_add(&l->pack, &(struct sp_held){.rec = rec, .doc = &l->current->pack});
+    if (rec->kind == SP_KIND_DOCEND) l->current = NULL;
+    return make_room(l, w, err);
+}
+
 /* A record of the current document. */
 static enum sp_code hold(struct sp_layers *l, struct sp_record *rec, struct sp_writer *w,
                          struct sp_error *err) {
-    struct sp_layers_doc *d = l->current;
     enum sp_code code = SP_OK;
     bool waits = false;
     if (rec->kind == SP_KIND_CHUNK) {
@@ -324,7 +340,9 @@ static enum sp_code hold(struct sp_layers *l, struct sp_record *rec, struct sp_w
         code = check_chunk(l, rec, &hidden, err);
         if (!code && l->cache) code = sp_layers_cache_chunk(l, rec, &waits, w, err);
         if (!code && !waits && l->current) return sp_layers_hold_chunk(l, rec, 0, w, err);
-    } else if (rec->kind != SP_KIND_DOC && rec->kind != SP_KIND_TEXT) {
+    } else if (rec->kind == SP_KIND_TEXT && l->cache) {
+        code = sp_layers_cache_text(l, rec, &waits, err);
+    } else if (rec->kind != SP_KIND_DOC) {
         code = sp_layers_cache_settle(l, w, err);
     }
     if (waits) return code;
@@ -332,9 +350,7 @@ static enum sp_code hold(struct sp_layers *l, struct sp_record *rec, struct sp_w
         sp_record_free(rec);
         return code;
     }
-    if (rec->kind == SP_KIND_DOCEND) l->current = NULL;
-    sp_pack_add(&l->pack, &(struct sp_held){.rec = rec, .doc = &d->pack});
-    return make_room(l, w, err);
+    return sp_layers_hold_other(l, rec, w, err);
 }
 
 /* An error of the document stands behind its DOC. */
@@ -363,7 +379,6 @@ static enum sp_code skip(struct sp_layers *l, struct sp_record *rec, struct sp_e
     if (rec->kind == SP_KIND_CHUNK) code = check_chunk(l, rec, &hidden, err);
     if (rec->kind == SP_KIND_DOCEND) {
         l->current = NULL;
-        if (l->o.dump_state) l->dumped = d->number + 1;
         code = sp_layers_doc_end(l, d, rec, err);
     }
     sp_record_free(rec);

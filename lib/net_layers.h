@@ -43,13 +43,19 @@ enum sp_code sp_layers_new(struct sp_layers **l, const struct sp_layers_options 
 void sp_layers_free(struct sp_layers *l);
 /* The descriptor that the stream has to be written to, -1 for standard output. */
 int sp_layers_output(const struct sp_layers *l);
-/* All input has been read and its results written: the checkpoint is not needed any more. */
+/* All input has been read and its results written: documents that were left open get their files,
+ * and the checkpoint is not needed any more. */
 enum sp_code sp_layers_finish(struct sp_layers *l, struct sp_error *err);
 /* The callbacks of a filter whose ctx is the sp_layers. */
 void sp_layers_install(struct sp_layers *l, struct sp_filter *f);
 /* What runs; "" before the first HELLO. */
 void sp_layers_describe(struct sp_layers *l, char *out, size_t size);
 
+/* --dump-state NAME: before anything is computed, for so many documents (0: not known yet), whether
+ * a file's name can be made of it, and one for each: SP_E_USAGE. fork: the last of them has the id
+ * of another, so that %i does not tell them apart. */
+enum sp_code sp_layers_check_dump(const char *pattern, uint64_t n_doc, bool fork,
+                                  struct sp_error *err);
 /* A file name from the pattern: %i the id, with every byte that is not a letter, digit, dot,
  * underscore or hyphen, and a leading dot, replaced by an underscore; %n the number; %% a percent
  * sign. SP_E_USAGE for another letter, or a name too long. *varies: there was an %i or %n. */

@@ -2,7 +2,8 @@
  * places at which states are kept.
  *
  * A document is looked at ahead until no longer state in the cache can be of its tokens: its chunks
- * wait without their hidden states, which the model's embedding gives again. What a document is
+ * wait, with the texts between them, without their hidden states, which the model's embedding gives
+ * again. What a document is
  * then never depends on when it comes. Only documents whose hidden states are the embedding's are
  * looked up and kept: for others the tokens do not tell the state.
  */
@@ -21,7 +22,7 @@ struct sp_layers_cache {
     struct sp_cache *cache;
     bool looking;                /* the current document waits */
     struct sp_cache_trail start; /* of that document */
-    struct sp_record **waiting;  /* (n) its chunks, without `hidden` */
+    struct sp_record **waiting;  /* (n) its texts, and chunks without `hidden` */
     size_t n, cap;
     float *row; /* (row_cap) */
     size_t row_cap;
@@ -156,9 +157,14 @@ static enum sp_code wait_with(struct sp_layers_cache *c, struct sp_record *rec,
         c->waiting = grown;
         c->cap = cap;
     }
-    sp_record_drop_tensor(rec, "hidden");
     c->waiting[c->n++] = rec;
     return SP_OK;
+}
+
+enum sp_code sp_layers_cache_text(struct sp_layers *l, struct sp_record *rec, bool *waits,
+                                  struct sp_error *err) {
+    *waits = l->cache->looking;
+    return *waits ? wait_with(l->cache, rec, err) : SP_OK;
 }
 
 enum sp_code sp_layers_cache_chunk(struct sp_layers *l, struct sp_record *rec, bool *waits,
@@ -171,6 +177,7 @@ enum sp_code sp_layers_cache_chunk(struct sp_layers *l, struct sp_record *rec, b
     if (!d->keeps) return sp_layers_cache_settle(l, w, err);
     const struct sp_tensor *ids = sp_record_tensor(rec, "ids");
     bool more = sp_cache_look_on(c->cache, &d->trail, ids->data, (size_t)ids->dim[0]);
+    sp_record_drop_tensor(rec, "hidden");
     enum sp_code code = wait_with(c, rec, err);
     *waits = true;
     if (code || (more && c->n < WAITING_MAX)) return code;
@@ -246,11 +253,12 @@ enum sp_code sp_layers_cache_settle(struct sp_layers *l, struct sp_writer *w,
     if (!code && skip) say_hit(l, d, skip);
     for (size_t i = 0; i < c->n; i++) {
         struct sp_record *rec = c->waiting[i];
-        uint64_t n = sp_record_tensor(rec, "ids")->dim[0];
+        bool text = rec->kind == SP_KIND_TEXT;
+        uint64_t n = text ? 0 : sp_record_tensor(rec, "ids")->dim[0];
         if (code || !l->current) /* it may fail when what came before is written */
             sp_record_free(rec);
         else
-            code = let_go(l, rec, at, skip, w, err);
+            code = text ? sp_layers_hold_other(l, rec, w, err) : let_go(l, rec, at, skip, w, err);
         at += n;
     }
     c->n = 0;

@@ -398,8 +398,9 @@ enum sp_code sp_layers_checkpoint_chunk(struct sp_layers *l, int64_t n_row, stru
 
 enum sp_code sp_layers_finish(struct sp_layers *l, struct sp_error *err) {
     struct sp_layers_checkpoint *c = l->checkpoint;
-    if (!c) return SP_OK;
-    if (c->skipping) return other_input(l, err);
+    if (c && c->skipping) return other_input(l, err);
+    enum sp_code code = sp_layers_dump_open(l, err);
+    if (code || !c) return code;
     if (fsync(c->fd) != 0)
         return sp_error_set(err, SP_E_IO, "writing %s: %s", l->o.output, strerror(errno));
     if (unlink(l->o.checkpoint) != 0 && errno != ENOENT)

@@ -86,7 +86,6 @@ static enum sp_code document_fork(struct sp_layers *l, const struct sp_layers_do
         sp_layers_doc_forget(l, copy);
         return code;
     }
-    copy->number = l->number++;
     copy->prefix = d->prefix;
     copy->n_tok = d->n_tok;
     copy->origin = d->origin;
@@ -105,7 +104,7 @@ static bool has_id(const struct sp_layers_doc *d, const struct sp_record *rec) {
     return d->n_id == n_id && memcmp(d->id, id, n_id) == 0;
 }
 
-static bool ends_open(const struct sp_record *docend) {
+bool sp_layers_doc_stays_open(const struct sp_record *docend) {
     const char *status = "";
     size_t n = 0;
     sp_record_get_str(docend, "status", &status, &n);
@@ -115,7 +114,7 @@ static bool ends_open(const struct sp_record *docend) {
 bool sp_layers_doc_waits(const struct sp_layers *l, const struct sp_record *rec) {
     for (size_t i = 0; i < l->pack.n; i++) {
         const struct sp_held *h = &l->pack.held[i];
-        if (h->rec->kind == SP_KIND_DOCEND && ends_open(h->rec) &&
+        if (h->rec->kind == SP_KIND_DOCEND && sp_layers_doc_stays_open(h->rec) &&
             has_id((const struct sp_layers_doc *)h->doc, rec))
             return true;
     }
@@ -123,15 +122,13 @@ bool sp_layers_doc_waits(const struct sp_layers *l, const struct sp_record *rec)
 }
 
 /* The document that was left open under the id of rec. */
-static enum sp_code document_continue(struct sp_layers *l, const struct sp_record *rec,
+static enum sp_code document_continue(struct sp_layers *l, const struct sp_record *rec, bool fork,
                                       struct sp_layers_doc **out, struct sp_error *err) {
     struct sp_layers_doc **at = &l->open, *d;
-    bool fork = false;
     while (*at && !has_id(*at, rec)) at = &(*at)->next;
     d = *at;
     if (!d)
         return sp_error_set(err, SP_E_DATA, "it goes on with a document that was not left open");
-    sp_record_get_bool(rec, "fork", &fork);
     if (fork) return document_fork(l, d, out, err);
     *at = d->next;
     d->next = NULL;
@@ -144,27 +141,29 @@ enum sp_code sp_layers_doc_start(struct sp_layers *l, const struct sp_record *re
                                  struct sp_error *err) {
     const char *id = "";
     size_t n_id = 0;
-    bool cont = false;
+    bool cont = false, fork = false;
     struct sp_layers_doc *d = NULL;
     sp_record_get_str(rec, "id", &id, &n_id);
     sp_record_get_bool(rec, "cont", &cont);
+    sp_record_get_bool(rec, "fork", &fork);
     if (n_id > SP_LAYERS_ID_MAX)
         return sp_error_set(err, SP_E_DATA, "its id has more than %d bytes", SP_LAYERS_ID_MAX);
-    enum sp_code code = cont ? document_continue(l, rec, &d, err) : document_new(l, &d, err);
+    enum sp_code code = cont ? document_continue(l, rec, fork, &d, err) : document_new(l, &d, err);
     if (code) return code;
     if (!cont) {
-        d->number = l->number++;
         d->n_id = n_id;
         memcpy(d->id, id, n_id);
     }
     sp_record_get_u64(rec, "doc", &d->doc);
     l->current = d;
-    return SP_OK;
+    if (cont && !fork) return SP_OK;
+    d->number = l->number++;
+    return l->o.dump_state ? sp_layers_check_dump(l->o.dump_state, l->number, fork, err) : SP_OK;
 }
 
 enum sp_code sp_layers_doc_end(struct sp_layers *l, struct sp_layers_doc *d,
                                const struct sp_record *rec, struct sp_error *err) {
-    if (d->failed || !ends_open(rec)) {
+    if (d->failed || !sp_layers_doc_stays_open(rec)) {
         sp_layers_doc_forget(l, d);
         return SP_OK;
     }

@@ -50,7 +50,6 @@ struct sp_layers {
     struct sp_pack pack;
     size_t docs_max, n_doc; /* documents with a state; how many may be held */
     uint64_t number;
-    uint64_t dumped; /* the number, from 1, of the document whose state was dumped last; or 0 */
     struct sp_layers_doc *current; /* being read, or NULL */
     struct sp_layers_doc *open, *free, *all;
     size_t n_open;
@@ -65,12 +64,19 @@ enum sp_code sp_layers_flush(struct sp_layers *l, struct sp_writer *w, struct sp
  * whose `hidden` is there. */
 enum sp_code sp_layers_hold_chunk(struct sp_layers *l, struct sp_record *rec, int64_t known,
                                   struct sp_writer *w, struct sp_error *err);
+/* Takes over another record of the current document, which a DOCEND ends. */
+enum sp_code sp_layers_hold_other(struct sp_layers *l, struct sp_record *rec, struct sp_writer *w,
+                                  struct sp_error *err);
+
+/* Writes the states of the documents that were left open into files, where that is asked for. */
+enum sp_code sp_layers_dump_open(struct sp_layers *l, struct sp_error *err);
 
 /* The document that a DOC begins or goes on with, with its state; it becomes the current one. */
 enum sp_code sp_layers_doc_start(struct sp_layers *l, const struct sp_record *rec,
                                  struct sp_error *err);
 /* Is the end of the open document that this DOC goes on with still held? */
 bool sp_layers_doc_waits(const struct sp_layers *l, const struct sp_record *rec);
+bool sp_layers_doc_stays_open(const struct sp_record *docend);
 /* Of its DOCEND: a document that goes on keeps its state; any other gives it back. */
 enum sp_code sp_layers_doc_end(struct sp_layers *l, struct sp_layers_doc *d,
                                const struct sp_record *rec, struct sp_error *err);
@@ -105,6 +111,9 @@ void sp_layers_cache_doc(struct sp_layers *l, const struct sp_record *rec);
 /* Its next CHUNK, with `hidden`. *waits: it was taken over. */
 enum sp_code sp_layers_cache_chunk(struct sp_layers *l, struct sp_record *rec, bool *waits,
                                    struct sp_writer *w, struct sp_error *err);
+/* Its next TEXT, which may not overtake a CHUNK. *waits: it was taken over. */
+enum sp_code sp_layers_cache_text(struct sp_layers *l, struct sp_record *rec, bool *waits,
+                                  struct sp_error *err);
 /* Nothing of the current document waits any more. */
 enum sp_code sp_layers_cache_settle(struct sp_layers *l, struct sp_writer *w, struct sp_error *err);
 /* The current document has failed. */

@@ -42,3 +42,23 @@ enum sp_code sp_layers_file_name(char *out, size_t size, const char *pattern, co
     out[at] = 0;
     return SP_OK;
 }
+
+enum sp_code sp_layers_check_dump(const char *pattern, uint64_t n_doc, bool fork,
+                                  struct sp_error *err) {
+    char path[4096], other[sizeof path];
+    bool varies;
+    enum sp_code code = sp_layers_file_name(path, sizeof path, pattern, "", 0, 0, &varies, err);
+    if (code) return sp_error_prefix(err, "--dump-state");
+    if (n_doc > 1 && !varies)
+        return sp_error_set(err, SP_E_USAGE,
+                            "--dump-state %.200s: a second document would overwrite the first "
+                            "one's state; use %%i (its id) or %%n (its number) in the name",
+                            pattern);
+    if (!fork) return SP_OK;
+    code = sp_layers_file_name(other, sizeof other, pattern, "", 0, 1, &varies, err);
+    if (code || strcmp(path, other) != 0) return code;
+    return sp_error_set(err, SP_E_USAGE,
+                        "--dump-state %.200s: choices have the id of their text, whose state they "
+                        "would overwrite; use %%n (the number) in the name",
+                        pattern);
+}

@@ -24,6 +24,7 @@ struct sp_state_gather {
 enum sp_code sp_state_gather_add(struct sp_state_gather *g, struct sp_record *rec,
                                  struct sp_error *err);
 bool sp_state_gather_has(const struct sp_state_gather *g, uint32_t layer);
+bool sp_state_gather_lacks_last(const struct sp_state_gather *g); /* and has layers */
 /* The state of what was added: *s NULL for nothing. Refuses a gap between layers. Leaves the gather
  * empty. */
 enum sp_code sp_state_gather_end(struct sp_state_gather *g, struct sp_state **s,

@@ -34,6 +34,10 @@ bool sp_state_gather_has(const struct sp_state_gather *g, uint32_t layer) {
     return false;
 }
 
+bool sp_state_gather_lacks_last(const struct sp_state_gather *g) {
+    return g->rows && !g->rows->state.has_last;
+}
+
 enum sp_code sp_state_record_layer(const struct sp_record *rec, bool *is_last, uint32_t *layer,
                                    struct sp_error *err) {
     uint64_t number;

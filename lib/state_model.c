@@ -45,8 +45,8 @@ enum sp_code sp_state_check_tokenizer(const struct sp_state *s, const struct sp_
         return SP_OK;
     struct pair p = hex_of(&s->tokenizer, tokenizer);
     return sp_error_set(err, SP_E_DATA,
-                        "the state was made with another tokenizer (%.12s) than %.200s (%.12s)", p.ours,
-                        owner, p.theirs);
+                        "the state was made with another tokenizer (%.12s) than %.200s (%.12s)",
+                        p.ours, owner, p.theirs);
 }
 
 static enum sp_code check_shape(const struct sp_state *s, const struct sp_state *like,

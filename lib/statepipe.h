@@ -289,7 +289,8 @@ struct sp_filter {
      */
     bool done;
     void (*on_done)(void *ctx);
-    struct sp_filter_run *run; /* the driver's own */
+    struct sp_filter_run *run; /* the driver's own, */
+    uint64_t n_error_before;   /* and documents that failed in the runs before this one */
 };
 struct sp_filter_result {
     uint64_t n_doc, n_error; /* documents seen; documents failed here or upstream */
@@ -306,10 +307,10 @@ enum sp_code sp_filter_fail_doc(struct sp_filter *f, uint64_t doc, const char *i
                                 const struct sp_error *why, struct sp_error *err);
 /* From on_hello: where to write whole segments in front of the one that begins; NULL: nowhere. */
 struct sp_writer *sp_filter_writer(const struct sp_filter *f);
-/* From a callback: how many documents have failed in this segment and in this run; and as if so
- * many had. */
-void sp_filter_get_errors(const struct sp_filter *f, uint64_t *segment, uint64_t *run);
-void sp_filter_set_errors(struct sp_filter *f, uint64_t segment, uint64_t run);
+/* From a callback: how many documents have failed in this segment and in all runs of the filter;
+ * and as if so many had. */
+void sp_filter_get_errors(const struct sp_filter *f, uint64_t *segment, uint64_t *all);
+void sp_filter_set_errors(struct sp_filter *f, uint64_t segment, uint64_t all);
 /* The exit status of a run that returned SP_OK: what a fatal ERR asked for, 1 when documents
  * failed, else 0. */
 int sp_filter_exit_status(const struct sp_filter_result *result);

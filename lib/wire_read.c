@@ -269,8 +269,8 @@ static enum sp_code follow_order(struct sp_reader *r, const struct sp_record *re
     return SP_OK;
 }
 
-/* Every record of a state segment is sealed, of whatever kind: a damaged STATE could pass for one of
- * another. But for the ERR of a program that could not write it to its end. */
+/* Every record of a state segment is sealed, of whatever kind: a damaged STATE could pass for one
+ * of another. But for the ERR of a program that could not write it to its end. */
 static enum sp_code check_seal(struct sp_reader *r, const struct sp_record *rec,
                                struct sp_error *err) {
     const char *content = "";

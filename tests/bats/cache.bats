@@ -219,6 +219,19 @@ END
     [ "$(hits)" = "'a': 1536 tokens are in the cache and not read again" ]
 }
 
+@test "where the only state found is damaged, the output is that without a cache, byte for byte" {
+    seq 1000 >text
+    pipe "tokenize text | embed >h; mamba-layer h >want"
+    cached "h >out" 2>/dev/null
+    cmp out want
+    entry=$(echo C/*.3584.*)
+    for f in C/*; do [ "$f" = "$entry" ] || rm "$f"; done
+    printf 'QQQQ' | dd of="$entry" bs=1 seek=3000 conv=notrunc status=none
+    run -0 --separate-stderr cached "h >out"
+    [[ "$stderr" == *"cache C: removed"* ]]
+    cmp out want
+}
+
 @test "what has not been used for the longest time makes room" {
     # Each of these has two states of about 7 KiB; 1 MiB holds about 70 of them.
     size() { du -b C | cut -f 1; }

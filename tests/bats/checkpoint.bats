@@ -97,6 +97,22 @@ END
     cmp OUT want
 }
 
+@test "the exit status tells of documents that failed in a file before" {
+    "$TREE/tests/bats/damage.py" poison "$STATEPIPE_MODEL" 90 model # a Z
+    export STATEPIPE_MODEL=$PWD/model
+    printf 'abcZ' >a
+    seq 2000 | tr -d Z >b
+    pipe "tokenize a | embed >a.hidden; tokenize b | embed >b.hidden"
+    run -1 --separate-stderr pipe "mamba-layer a.hidden b.hidden >want"
+    [ "$stderr" = "mamba-layer: document 'a': layers 0-1 give NaN or infinity" ]
+    head -c 600000 b.hidden >cut
+    run -65 pipe "mamba-layer --checkpoint F --every 500 -o OUT a.hidden cut"
+    [ -e F ]
+    run -1 --separate-stderr pipe "mamba-layer --checkpoint F --every 500 -o OUT a.hidden b.hidden"
+    [ -z "$stderr" ] # told by the run before
+    cmp OUT want
+}
+
 @test "another input, other options, another output, a damaged checkpoint: refused" {
     cut_run
     "$stream" tokens --seed 3 --open o --open p o=700 3000 5 p=64 >other

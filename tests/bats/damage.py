@@ -4,6 +4,8 @@
     damage.py cuts FILE N CMD...        CMD on the first part of FILE, N cuts spread over it
     damage.py flips FILE N CMD...       CMD on FILE with one bit flipped, N times
     damage.py nan MODEL_DIR TENSOR OUT  a copy of a model with a NaN in the tensor
+    damage.py poison MODEL_DIR ID OUT   a copy of a model whose first layer gives NaN or infinity
+                                        for documents with this token id, and no others
     damage.py pty CMD...                CMD with a terminal as standard output
 
 CMD reads the damaged bytes at standard input, or from a file where an argument is @. Prints one
@@ -76,6 +78,22 @@ def put_nan(model, tensor, out):
         f.write(struct.pack("<f", float("nan")))
 
 
+def poison(model, token, out):
+    """Only this token's embedding has a first element, and that is blown up by the first norm."""
+    shutil.copytree(model, out)
+    path = f"{out}/model.safetensors"
+    with open(path, "r+b") as f:
+        size = struct.unpack("<Q", f.read(8))[0]
+        header = json.loads(f.read(size))
+        rows, columns = header["backbone.embeddings.weight"]["shape"]
+        at = 8 + size + header["backbone.embeddings.weight"]["data_offsets"][0]
+        for row in range(rows):
+            f.seek(at + 4 * columns * row)
+            f.write(struct.pack("<f", row == int(token)))
+        f.seek(8 + size + header["backbone.layers.0.norm.weight"]["data_offsets"][0])
+        f.write(struct.pack("<f", 1e38))
+
+
 def on_terminal(cmd):
     pid, fd = pty.fork()
     if pid == 0:
@@ -101,6 +119,8 @@ def main():
         survey({"cuts": cuts, "flips": flips}[what](data, int(args[1])), args[2:])
     elif what == "nan":
         put_nan(*args)
+    elif what == "poison":
+        poison(*args)
     else:
         on_terminal(args)
 

@@ -179,7 +179,13 @@ END
     pipe "generate -n 2 --dump-state 'of-%i.%n' a b >/dev/null"
     [[ -s of-1.0 && -s of-2.1 ]]
     run -2 --separate-stderr pipe "generate -n 2 --dump-state one a b"
-    [[ "$stderr" == *"a second text would overwrite"* ]]
+    [ "$stderr" = "generate: --dump-state one: a second document would overwrite the first one's state; use %i (its id) or %n (its number) in the name" ]
+    [ -z "$output" ] && [ ! -e one ] # before anything is computed
+    run -2 --separate-stderr pipe "printf 'a\nb\n' | generate -l -n 2 --dump-state one"
+    [[ "$stderr" == *"a second document would overwrite"* ]] && [ ! -e one ]
+    run -0 pipe "echo a | generate -l -n 2 --dump-state one"
+    run -2 --separate-stderr pipe "generate --dump-state %q a"
+    [ "$stderr" = "generate: --dump-state: the file's name %q: %q is not one of %i (the id), %n (the number), %%" ]
 }
 
 @test "streams: each token is there before the next is made; characters are whole" {

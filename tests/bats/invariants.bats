@@ -119,6 +119,12 @@ END
     rows "$model" tokens --dump-state one >/dev/null
     rows "$model" nothing --load-state one --dump-state two >/dev/null
     cmp one two
+    # and in the stream, by one process or two: with what the head needs of the last token
+    pipe "embed -m $model nothing >h; cat one h | mamba-layer -m $model --dump-state three >/dev/null"
+    cmp one three
+    pipe "cat one h | mamba-layer -m $model -l 0 --dump-state a | mamba-layer -m $model --dump-state b >/dev/null"
+    pipe "state merge -o four a b"
+    cmp one four
 }
 
 @test "one state answers many: every document starts from a copy" {

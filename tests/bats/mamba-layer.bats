@@ -79,7 +79,14 @@ for i in range(0, len(b), 30011):
     run -0 pipe "LC_ALL=C ls -A states"
     [ "${lines[*]}" = "_._up.0.state _hidden.1.state a_b.2.state ok-1.txt.3.state" ]
     run -2 --separate-stderr pipe "mamba-layer --dump-state one.state hidden >/dev/null"
-    [[ "$stderr" == *"a second document would overwrite the first one's state; use %i (its id) or %n"* ]]
+    [ "$stderr" = "mamba-layer: --dump-state one.state: a second document would overwrite the first one's state; use %i (its id) or %n (its number) in the name" ]
+    [ ! -e one.state ]
+    # choices have the id of their text
+    echo '{"id": "q", "text": "The city is", "choices": [" Rome", " Oslo", " Bern"]}' >q
+    run -2 --separate-stderr pipe "tokenize --jsonl q | embed | mamba-layer --dump-state 'c-%i' >/dev/null"
+    [ "$stderr" = "mamba-layer: --dump-state c-%i: choices have the id of their text, whose state they would overwrite; use %n (the number) in the name" ]
+    run -0 pipe "tokenize --jsonl q | embed | mamba-layer --dump-state c-%i.%n >/dev/null"
+    [ "$(echo c-*)" = "c-q.0 c-q.1 c-q.2" ] # the last of them goes on with the text itself
     run -2 --separate-stderr pipe "mamba-layer --dump-state %q hidden >/dev/null"
     run -2 --separate-stderr pipe "mamba-layer --dump-state 100% hidden >/dev/null"
     run -74 --separate-stderr pipe "mamba-layer --dump-state nowhere/%n hidden >/dev/null"
@@ -128,9 +135,27 @@ END
     run -0 pipe "embed first second | mamba-layer --dump-state %i.%n >/dev/null"
     run -0 pipe "state info a.0"
     [[ "${lines[0]}" == "a.0: 90 tokens "* ]]
+    run -0 pipe "embed first | mamba-layer --dump-state %i.open >/dev/null" # nothing more came
+    run -0 pipe "state info a.open"
+    [[ "${lines[0]}" == "a.open: 40 tokens "* ]]
     run -1 --separate-stderr pipe "embed second | mamba-layer | '$stream' records"
     [[ "$stderr" == "mamba-layer: document 'a': it goes on with a document that was not left open" ]]
     [[ "${lines[1]}" == "DOC "* && "${lines[2]}" == "ERR "* && "${lines[3]}" == "DOC "* ]]
+}
+
+@test "--dump-state of a document that goes on is written once" {
+    if ldd "$STATEPIPE_BUILD/bin/mamba-layer" | grep -q libasan; then skip "a sanitizer is linked in"; fi
+    [ -e "$STATEPIPE_BUILD/inject.so" ] || make -s -C "$TREE" BUILD="$STATEPIPE_BUILD" "$STATEPIPE_BUILD/inject.so"
+    "$stream" tokens --open a a=40 >first
+    "$stream" tokens --open a --cont a a=1 >more
+    "$stream" tokens --cont a a=1 >end
+    for n in 2 3; do # its syncing and its renaming are one file's
+        run pipe "embed first more more end | INJECT=sync:$n INJECT_LOG=hit.$n \
+            LD_PRELOAD=$STATEPIPE_BUILD/inject.so mamba-layer --dump-state s >/dev/null"
+    done
+    [ -e hit.2 ] && [ ! -e hit.3 ]
+    run -0 pipe "state info s"
+    [[ "${lines[0]}" == "s: 43 tokens "* ]]
 }
 
 @test "no input, no stream, a cut stream, another content, no such file" {
