@@ -51,6 +51,7 @@ static const struct sp_program program = {
 
 static struct sp_lm *lm;
 static struct sp_fill_run run;
+static char *doc; /* --doc */
 
 static void report(const char *id, const struct sp_error *why) {
     fflush(stdout);
@@ -74,6 +75,7 @@ static enum sp_code check_options(int n_operand, struct sp_error *err) {
 static enum sp_code open_fill(struct sp_fill_choices *choices, struct sp_error *err) {
     struct sp_lm_options o = {.model = opt.model,
                               .head = opt.head,
+                              .or_answers = true,
                               .device = opt.device,
                               .n_thread = (int)opt.jobs,
                               .dtype = strcmp(opt.dtype, "bf16") == 0 ? SP_BF16 : SP_F32};
@@ -120,12 +122,11 @@ static enum sp_code load_context(struct sp_lm_seq **seq, struct sp_error *err) {
     *seq = NULL;
     if (opt.load_state) return load(opt.load_state, seq, err);
     if (!opt.doc) return SP_OK;
-    char *text = NULL;
-    size_t n = 0;
-    enum sp_code code = sp_io_slurp(&text, &n, opt.doc, DOC_BYTES_MAX, err);
-    if (!code && (code = sp_fill_read(run.fill, (const char *const *)&text, &n, 1, seq, err)))
-        sp_error_prefix(err, "%s", opt.doc);
-    free(text);
+    enum sp_code code = sp_io_slurp(&doc, &run.n_doc, opt.doc, DOC_BYTES_MAX, err);
+    run.doc = doc;
+    if (code || sp_fill_finds(run.fill)) return code;
+    code = sp_fill_read(run.fill, &run.doc, &run.n_doc, 1, seq, err);
+    if (code) sp_error_prefix(err, "%s", opt.doc);
     return code;
 }
 
@@ -208,6 +209,11 @@ static enum sp_code ask_all(char **path, int n_path, struct sp_error *err) {
     static char standard_input[] = "-";
     static char *no_operand[] = {standard_input};
     struct sp_lm_seq *context;
+    if (sp_fill_finds(run.fill) && (opt.load_state || (opt.query.n > 0 && n_path > 0)))
+        return sp_error_set(err, SP_E_USAGE,
+                            "%.300s finds answers in documents, behind the question: give --doc "
+                            "FILE, and no state",
+                            sp_model_dir(sp_lm_model(lm)));
     if (opt.query.n > 0 && n_path > 0) return ask_all_states(path, n_path, err);
     enum sp_code code = load_context(&context, err);
     if (!code && opt.query.n > 0) code = ask_queries(context, err);
@@ -240,5 +246,6 @@ int main(int argc, char **argv) {
     sp_fill_free(run.fill);
     for (size_t i = 0; i < opt.choices.n; i++) sp_fill_choices_clear(&choices[i]);
     sp_lm_free(lm);
+    free(doc);
     return cli_close(&program, status);
 }

@@ -22,7 +22,22 @@ enum sp_code sp_fill_new(struct sp_fill **out, struct sp_lm *lm, const struct sp
     if (!f) return sp_error_memory(err, "slots");
     f->lm = lm;
     f->o = *o;
-    enum sp_code code = sp_fill_vocab_init(&f->vocab, lm, o->until, err);
+    f->finds = sp_lm_head(lm)->type == SP_HEAD_TAG;
+    enum sp_code code = SP_OK;
+    const char *template = sp_model_config(sp_lm_model(lm))->fill_template;
+    if (template[0] && f->finds == (strncmp(template, "{doc}", 5) == 0))
+        code = sp_error_set(err, SP_E_DATA,
+                            "%.300s: \"fill_template\" is not one of a head '%s': its {query} "
+                            "stands %s the {doc}",
+                            sp_model_dir(sp_lm_model(lm)), sp_lm_head(lm)->name,
+                            f->finds ? "behind" : "before");
+    else if (!f->finds)
+        code = sp_fill_vocab_init(&f->vocab, lm, o->until, err);
+    else if (o->n_choices > 0 || o->until)
+        code = sp_error_set(err, SP_E_USAGE,
+                            "%.300s finds answers in documents: --choices and --until need a "
+                            "language model",
+                            sp_model_dir(sp_lm_model(lm)));
     if (code) {
         sp_fill_free(f);
         return code;
@@ -34,6 +49,10 @@ enum sp_code sp_fill_new(struct sp_fill **out, struct sp_lm *lm, const struct sp
 void sp_fill_free(struct sp_fill *f) {
     if (f) sp_fill_vocab_clear(&f->vocab);
     free(f);
+}
+
+bool sp_fill_finds(const struct sp_fill *f) {
+    return f->finds;
 }
 
 size_t sp_fill_batch(const struct sp_fill *f) {
@@ -225,6 +244,7 @@ enum sp_code sp_fill_ask(struct sp_fill *f, const struct sp_fill_question *q, si
         if (q[i].text->n_slot > n_slot) n_slot = q[i].text->n_slot;
     }
     if (n == 0) return SP_OK;
+    if (f->finds) return sp_fill_find(f, q, n, out, err);
     enum sp_code code = alloc_asking(&a, err);
     if (!code) code = begin(&a, err);
     for (a.slot = 0; !code && a.slot < n_slot; a.slot++) {

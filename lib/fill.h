@@ -1,4 +1,5 @@
-/* Masked slots: what stands where a text says ?__, by a language model (lm.h).
+/* Masked slots: what stands where a text says ?__, by a language model (lm.h), or by a tag head
+ * that finds the answer in a document.
  *
  * Words before a slot are read, by the state. Candidates come from a beam search (beam.h) behind
  * them, or are choices of the caller's. Words behind a slot weigh them: each candidate is read with
@@ -46,6 +47,9 @@ struct sp_fill;
 enum sp_code sp_fill_new(struct sp_fill **f, struct sp_lm *lm, const struct sp_fill_options *o,
                          struct sp_error *err);
 void sp_fill_free(struct sp_fill *f); /* NULL is fine */
+/* The model finds answers in documents that it reads behind the question: questions have a doc and
+ * no context, one slot, and no choices. An answer that no document has is "unknown". */
+bool sp_fill_finds(const struct sp_fill *f);
 /* How many questions are well asked together: what their states take stays within bounds. */
 size_t sp_fill_batch(const struct sp_fill *f);
 
@@ -70,6 +74,8 @@ enum sp_code sp_fill_read(struct sp_fill *f, const char *const *text, const size
 struct sp_fill_question {
     const struct sp_fill_text *text;
     const struct sp_lm_seq *context; /* what was read before; NULL: nothing. Left as it is */
+    const char *doc;                 /* (n_doc) for a model that finds: the document */
+    size_t n_doc;
 };
 
 struct sp_fill_answer {

@@ -73,8 +73,15 @@ struct sp_fill_text {
 
 struct sp_fill {
     struct sp_lm *lm;
+    bool finds; /* the head finds answers in documents (fill_find.c), and writes none */
     struct sp_fill_options o;
     struct sp_fill_vocab vocab;
 };
+
+/* sp_fill_ask by a head that finds answers. */
+enum sp_code sp_fill_find(struct sp_fill *f, const struct sp_fill_question *q, size_t n,
+                          struct sp_fill_answers *out, struct sp_error *err);
+/* SP_E_DATA for a document that is empty or no text. */
+enum sp_code sp_fill_doc_check(const char *text, size_t n, struct sp_error *err);
 
 #endif

@@ -33,7 +33,7 @@ static enum sp_code read_docs(struct sp_fill_run *r, struct sp_fill_ask_item *it
     struct sp_lm_seq **seq = calloc(n, sizeof *seq);
     enum sp_code code = text && n_text && which && seq ? SP_OK : sp_error_memory(err, "documents");
     for (size_t i = 0; !code && i < n; i++) {
-        if (!item[i].doc || item[i].context) continue;
+        if (!item[i].doc || item[i].context || sp_fill_finds(r->fill)) continue;
         text[n_doc] = item[i].doc;
         n_text[n_doc] = item[i].n_doc;
         which[n_doc++] = i;
@@ -58,7 +58,9 @@ static enum sp_code ask(struct sp_fill_run *r, struct sp_fill_ask_item *item, si
     struct sp_fill_answers *a = calloc(n, sizeof *a);
     enum sp_code code = q && a ? read_docs(r, item, n, err) : sp_error_memory(err, "questions");
     for (size_t i = 0; !code && i < n; i++)
-        q[i] = (struct sp_fill_question){item[i].text, item[i].context};
+        q[i] = (struct sp_fill_question){item[i].text, item[i].context,
+                                         item[i].doc ? item[i].doc : r->doc,
+                                         item[i].doc ? item[i].n_doc : r->n_doc};
     if (!code) code = sp_fill_ask(r->fill, q, n, a, err);
     for (size_t i = 0; !code && i < n; i++) {
         code = sp_fill_write(r->out, r->format, shows_id ? item[i].id : NULL, item[i].text, &a[i],

@@ -13,6 +13,10 @@ struct sp_fill_run {
     FILE *out;
     enum sp_fill_format format;
     bool with_id; /* in lines of text */
+    /* (n_doc) of questions without a document of their own, where the model finds answers in one.
+     * Borrowed; NULL: none. */
+    const char *doc;
+    size_t n_doc;
     /* A question that failed: its id, and why. */
     void (*report)(const char *id, const struct sp_error *why);
     uint64_t n_asked, n_failed;

@@ -206,9 +206,21 @@ void sp_fill_text_free(struct sp_fill_text *t) {
     free(t);
 }
 
+/* What a language model reads of it. */
+static enum sp_code encode_all(struct sp_fill_text *t, const struct sp_fill *f, bool alone,
+                               struct sp_error *err) {
+    struct string s[SP_FILL_SLOTS_MAX + 1] = {{0}};
+    enum sp_code code = expand(t, sp_model_config(sp_lm_model(f->lm))->fill_template, s, err);
+    for (size_t i = 0; !code && i <= t->n_slot; i++)
+        if (s[i].failed) code = sp_error_memory(err, "a text");
+    if (!code) code = encode_first(t, f, &s[0], alone, err);
+    for (size_t i = 0; !code && i < t->n_slot; i++) code = encode_after(t, i, f, &s[i + 1], err);
+    for (size_t i = 0; i <= SP_FILL_SLOTS_MAX; i++) free(s[i].text);
+    return code;
+}
+
 enum sp_code sp_fill_text_new(struct sp_fill_text **out, const struct sp_fill *f, const char *text,
                               size_t n, bool alone, struct sp_error *err) {
-    struct string s[SP_FILL_SLOTS_MAX + 1] = {{0}};
     struct sp_fill_text *t = calloc(1, sizeof *t);
     *out = NULL;
     if (!t) return sp_error_memory(err, "a text");
@@ -223,12 +235,14 @@ enum sp_code sp_fill_text_new(struct sp_fill_text **out, const struct sp_fill *f
     if (!code) code = cut(t, err);
     if (!code) t->slot = calloc(t->n_slot, sizeof *t->slot);
     if (!code && !t->slot) code = sp_error_memory(err, "a text");
-    if (!code) code = expand(t, sp_model_config(sp_lm_model(f->lm))->fill_template, s, err);
-    for (size_t i = 0; !code && i <= t->n_slot; i++)
-        if (s[i].failed) code = sp_error_memory(err, "a text");
-    if (!code) code = encode_first(t, f, &s[0], alone, err);
-    for (size_t i = 0; !code && i < t->n_slot; i++) code = encode_after(t, i, f, &s[i + 1], err);
-    for (size_t i = 0; i <= SP_FILL_SLOTS_MAX; i++) free(s[i].text);
+    if (!code && f->finds) {
+        if (t->n_slot > 1)
+            code =
+                sp_error_set(err, SP_E_DATA,
+                             "%zu slots in the text: this model answers one at a time", t->n_slot);
+    } else if (!code) {
+        code = encode_all(t, f, alone, err);
+    }
     if (code) {
         sp_fill_text_free(t);
         return code;
@@ -240,11 +254,15 @@ enum sp_code sp_fill_text_new(struct sp_fill_text **out, const struct sp_fill *f
 /* ---- documents --------------------------------------------------------------------------------
  */
 
-static enum sp_code encode_doc(const struct sp_fill *f, const char *text, size_t n,
-                               struct sp_tokens *out, struct sp_error *err) {
+enum sp_code sp_fill_doc_check(const char *text, size_t n, struct sp_error *err) {
     const char *start = text;
     if (sp_fill_trim(&start, n) == 0) return sp_error_set(err, SP_E_DATA, "the document is empty");
-    enum sp_code code = check_text("the document", text, n, err);
+    return check_text("the document", text, n, err);
+}
+
+static enum sp_code encode_doc(const struct sp_fill *f, const char *text, size_t n,
+                               struct sp_tokens *out, struct sp_error *err) {
+    enum sp_code code = sp_fill_doc_check(text, n, err);
     if (code) return code;
     struct string s = {0};
     put(&s, text, n);

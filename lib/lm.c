@@ -2,6 +2,7 @@
 #include "lm_internal.h"
 #include "model.h"
 #include "state.h"
+#include "task.h"
 #include "token.h"
 #include "token_out.h"
 #include "utf8.h"
@@ -13,23 +14,35 @@
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
-/* The head by name; without one the default if it is a language model's, else the first that is. */
-static enum sp_code find_head(const struct sp_lm *lm, const char *name, const char **out,
-                              struct sp_error *err) {
-    const struct sp_config *c = lm->c;
+/* The head by name; without one the first that will do: the default, then in their order. */
+static int choose_head(const struct sp_config *c, const char *name,
+                       bool (*will_do)(const struct sp_head *)) {
     int at = sp_config_head(c, name ? name : c->default_head);
-    if (name && at < 0)
-        return sp_error_set(err, SP_E_USAGE, "%.300s has no head '%.40s'", sp_model_dir(lm->model),
-                            name);
+    if (at >= 0 && will_do(&c->head[at])) return at;
     for (uint32_t i = 0; !name && i < c->n_head; i++)
-        if (at < 0 || c->head[at].type != SP_HEAD_LM) at = (int)i;
-    if (at < 0 || c->head[at].type != SP_HEAD_LM)
+        if (will_do(&c->head[i])) return (int)i;
+    return -1;
+}
+
+static bool is_lm(const struct sp_head *head) {
+    return head->type == SP_HEAD_LM;
+}
+
+static enum sp_code find_head(const struct sp_lm *lm, const struct sp_lm_options *o,
+                              const char **out, struct sp_error *err) {
+    const char *name = o->head, *dir = sp_model_dir(lm->model);
+    int at = choose_head(lm->c, name, is_lm);
+    if (at < 0 && o->or_answers) at = choose_head(lm->c, name, sp_head_finds_answers);
+    if (at < 0 && name && sp_config_head(lm->c, name) < 0)
+        return sp_error_set(err, SP_E_USAGE, "%.300s has no head '%.40s'", dir, name);
+    if (at < 0)
         return sp_error_set(err, SP_E_USAGE,
-                            "%.300s is no language model: %s%.40s%s; name one with -m DIR or "
+                            "%.300s is no language model%s: %s%.40s%s; name one with -m DIR or "
                             "$STATEPIPE_MODEL",
-                            sp_model_dir(lm->model), name ? "head '" : "it has no head of type lm",
-                            name ? name : "", name ? "' is of another type" : "");
-    *out = c->head[at].name;
+                            dir, o->or_answers ? " and finds no answers" : "",
+                            name ? "head '" : "it has no head of type lm", name ? name : "",
+                            name ? "' is of another type" : "");
+    *out = lm->c->head[at].name;
     return SP_OK;
 }
 
@@ -58,7 +71,7 @@ static enum sp_code open_all(struct sp_lm *lm, const struct sp_lm_options *o,
     lm->c = sp_model_config(lm->model);
     lm->dtype = o->dtype;
     sp_kernels_init(&lm->k);
-    code = find_head(lm, o->head, &head, err);
+    code = find_head(lm, o, &head, err);
     if (!code) code = sp_tokenizer_open(&lm->tok, sp_model_dir(lm->model), err);
     if (!code) code = sp_backend_open(&lm->be, o->device, o->n_thread, err);
     struct sp_net_options net = {0, (uint32_t)lm->c->n_layer - 1, o->dtype};
@@ -113,6 +126,12 @@ const struct sp_model *sp_lm_model(const struct sp_lm *lm) {
 }
 const struct sp_tokenizer *sp_lm_tokenizer(const struct sp_lm *lm) {
     return lm->tok;
+}
+const struct sp_head *sp_lm_head(const struct sp_lm *lm) {
+    return sp_head_net_head(lm->head);
+}
+const float *sp_lm_transitions(const struct sp_lm *lm) {
+    return sp_head_net_transitions(lm->head);
 }
 int64_t sp_lm_vocab(const struct sp_lm *lm) {
     return lm->c->vocab_size;

@@ -27,12 +27,13 @@ struct sp_lm_seq;
 struct sp_lm_options {
     const char *model;  /* -m; NULL: $STATEPIPE_MODEL, else the shipped model */
     const char *head;   /* a language model's; NULL: the default head, else the first that is one */
+    bool or_answers;    /* else a tag head that finds answers will do (sp_head_finds_answers) */
     const char *device; /* "auto", ... */
     int n_thread;       /* 0: all cores */
     enum sp_dtype dtype; /* of products: SP_F32 or SP_BF16 */
 };
 
-/* SP_E_USAGE for a model without a head of a language model. */
+/* SP_E_USAGE for a model without such a head. */
 enum sp_code sp_lm_open(struct sp_lm **lm, const struct sp_lm_options *options,
                         struct sp_error *err);
 void sp_lm_free(struct sp_lm *lm); /* NULL is fine */
@@ -41,6 +42,7 @@ void sp_lm_describe(struct sp_lm *lm, char *out, size_t size);
 
 const struct sp_model *sp_lm_model(const struct sp_lm *lm);
 const struct sp_tokenizer *sp_lm_tokenizer(const struct sp_lm *lm);
+const struct sp_head *sp_lm_head(const struct sp_lm *lm);
 int64_t sp_lm_vocab(const struct sp_lm *lm); /* columns of logits: the vocabulary as padded */
 int64_t sp_lm_eos(const struct sp_lm *lm);   /* the id that ends a text; -1: none */
 /* Ids below sp_lm_vocab that stand for no text (padding of the vocabulary), in order: no search
@@ -96,5 +98,11 @@ enum sp_code sp_lm_logits(struct sp_lm *lm, const struct sp_lm_seq *const *seq, 
 enum sp_code sp_lm_score(struct sp_lm *lm, const struct sp_lm_seq *const *seq,
                          const uint32_t *const *id, const size_t *n, size_t n_seq, double *logprob,
                          struct sp_error *err);
+/* For a tag head: the n[i] tokens at id[i], which seq[i] reads, and the head's scores of each:
+ * scores[i] (n[i], n_label). */
+enum sp_code sp_lm_tag(struct sp_lm *lm, struct sp_lm_seq *const *seq, const uint32_t *const *id,
+                       const size_t *n, size_t n_seq, float *const *scores, struct sp_error *err);
+/* Its transitions, as sp_head_net_transitions has them; NULL: none. */
+const float *sp_lm_transitions(const struct sp_lm *lm);
 
 #endif

@@ -168,7 +168,8 @@ static enum sp_code check_ready(const struct sp_lm_seq *const *seq, const size_t
 static enum sp_code head(struct sp_lm *lm, const float *rows, int64_t n, bool step, float *logits,
                          struct sp_error *err) {
     enum sp_code code = sp_head_net_forward(lm->head, rows, n, step, logits, err);
-    if (code || sp_weights_finite(logits, SP_F32, (size_t)(n * lm->c->vocab_size))) return code;
+    if (code || sp_weights_finite(logits, SP_F32, (size_t)(n * sp_head_net_outputs(lm->head))))
+        return code;
     return sp_error_set(err, SP_E_DATA, "the head gives NaN or infinity");
 }
 
@@ -294,4 +295,28 @@ enum sp_code sp_lm_score(struct sp_lm *lm, const struct sp_lm_seq *const *seq,
         code = score_group(lm, seq + at, id + at, n + at, k, logprob + at, err);
     }
     return code;
+}
+
+/* ---- tags ----------------------------------------------------------------------------------- */
+
+struct tagging {
+    struct reading reading;
+    float *const *scores;
+};
+
+static enum sp_code tag_chunk(void *ctx, const struct sp_lm_chunk *c, const float *hidden,
+                              struct sp_error *err) {
+    struct tagging *t = ctx;
+    struct sp_lm *lm = t->reading.lm;
+    float *scores = t->scores[c->seq] + c->first * (size_t)sp_head_net_outputs(lm->head);
+    enum sp_code code = account(&t->reading, c, hidden, err);
+    return code ? code : head(lm, hidden, (int64_t)c->n, c->n < SP_STEP_ROWS, scores, err);
+}
+
+enum sp_code sp_lm_tag(struct sp_lm *lm, struct sp_lm_seq *const *seq, const uint32_t *const *id,
+                       const size_t *n, size_t n_seq, float *const *scores, struct sp_error *err) {
+    struct job j = {.seq = seq, .id = id, .n = n, .n_seq = n_seq, .each = tag_chunk};
+    struct tagging t = {.reading = {.lm = lm, .job = &j}, .scores = scores};
+    j.ctx = &t;
+    return run(lm, &j, err);
 }

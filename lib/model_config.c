@@ -195,7 +195,7 @@ static enum sp_code read_default_head(const struct config_text *t, struct sp_con
     return SP_OK;
 }
 
-/* "{doc}", then "{query}" once, then perhaps "{answer}" once. */
+/* "{doc}", then "{query}" once, then perhaps "{answer}" once; or "{query}" before "{doc}". */
 static enum sp_code read_template(const struct config_text *t, struct sp_config *c,
                                   sp_json_node node, struct sp_error *err) {
     if (node < 0) return SP_OK;
@@ -204,12 +204,15 @@ static enum sp_code read_template(const struct config_text *t, struct sp_config 
     if (code) return code;
     const char *doc = c->fill_template, *query = strstr(doc, "{query}");
     const char *answer = strstr(doc, "{answer}");
-    bool ok = strncmp(doc, "{doc}", 5) == 0 && !strstr(doc + 1, "{doc}") && query &&
-              !strstr(query + 1, "{query}");
-    if (ok && (!answer || (answer > query && !strstr(answer + 1, "{answer}")))) return SP_OK;
+    const char *found = strstr(doc, "{doc}");
+    bool ok = found && !strstr(found + 1, "{doc}") && query && !strstr(query + 1, "{query}");
+    bool finds = ok && query < found && !answer;
+    if (ok && found == doc && (!answer || (answer > query && !strstr(answer + 1, "{answer}"))))
+        return SP_OK;
+    if (finds) return SP_OK;
     return sp_error_set(err, SP_E_DATA,
                         "%s: \"fill_template\" is not {doc}, then {query}, then perhaps {answer}, "
-                        "each once",
+                        "each once; nor {query}, then {doc}",
                         t->name);
 }
 

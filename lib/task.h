@@ -55,6 +55,35 @@ void sp_records_drop_unsure(struct sp_records *r, float p_min);
 /* "Sept. 2014 - present", "2015-09", "'99", "2014/18": years as numbers, 0 where there is none. */
 void sp_year_parse(const char *text, size_t n, int *start_year, int *end_year);
 
+/* Ends of a span without white space and stray punctuation, as the field has them. */
+void sp_span_trim(const char *text, struct sp_span *s, enum sp_field field);
+
+/* ---- answers: one stretch of a document for a question that was read before it ----------------
+ */
+
+/* A tag head with the tags O, B-answer and I-answer; others may be there, and do not count. */
+bool sp_head_finds_answers(const struct sp_head *head);
+struct sp_answer {
+    uint64_t start, end; /* bytes of the text, trimmed */
+    double p;
+};
+struct sp_answers {
+    size_t n;
+    struct sp_answer *item; /* (n), best first, all of them different words */
+    double p_none;          /* that the document has no answer */
+};
+/* What stretch of n tokens is the answer: exactly one of up to n_token_max tokens, none of them
+ * before token `from`, that begins and ends between words; or none. p is the softmax over all of
+ * these of the scores of O, B-answer and I-answer with the transitions; stretches of the same words
+ * count as one. span (n, 2) are bytes of text. The caller clears out; the bonus of rules does not
+ * count. */
+enum sp_code sp_answers_from_scores(const struct sp_head *head, const float *scores, size_t n,
+                                    const struct sp_tag_rules *rules, const uint64_t *span,
+                                    const char *text, size_t n_text, size_t from,
+                                    size_t n_token_max, struct sp_answers *out,
+                                    struct sp_error *err);
+void sp_answers_clear(struct sp_answers *a);
+
 /* A class head's labels, best first: softmax of one row of scores (n_label). class (n_label)
  * borrows the labels of head. SP_E_DATA when the scores are not finite. */
 struct sp_class {

@@ -86,7 +86,7 @@ static bool keeps_first(const char *text, uint64_t start, uint64_t end, utf8proc
            is_word_char(next);
 }
 
-static void trim(const char *text, struct sp_span *s, enum sp_field field) {
+void sp_span_trim(const char *text, struct sp_span *s, enum sp_field field) {
     /* A Markdown link, "[name](where)": the name ends where the link begins. */
     for (uint64_t i = s->start; i + 1 < s->end; i++)
         if (text[i] == ']' && text[i + 1] == '(') s->end = i;
@@ -181,7 +181,7 @@ static bool next_span(struct scan *s, struct tag_parts *parts, struct sp_span *o
         } while (first.prefix == 'I' && first.field == parts->field);
         if (out->end > s->n_text) out->end = s->n_text;
         if (out->start >= out->end) continue;
-        trim(s->text, out, parts->field);
+        sp_span_trim(s->text, out, parts->field);
         if (out->start < out->end) complete_words(s->text, s->done, next_start(s), out);
         if (out->start < out->end) close_parenthesis(s->text, s->n_text, out);
         if (out->start < out->end && out->end - out->start <= FIELD_BYTES_MAX) {

@@ -24,18 +24,18 @@ static enum sp_code folder_of(char *out, size_t size, const char *path, struct s
 
 static enum sp_code read_config(struct sp_train *run, struct sp_error *err) {
     const struct sp_train_options *o = &run->options;
-    if (!o->config == !o->init)
+    if (!o->config && !o->init)
         return sp_error_set(err, SP_E_USAGE,
-                            "say what to train: either --config FILE (a new model) or --init DIR");
+                            "say what to train: --config FILE (a new model) or --init DIR");
     if (o->init) {
         SP_TRY(sp_model_open(&run->init, o->init, err));
         run->config = *sp_model_config(run->init);
         snprintf(run->source_dir, sizeof run->source_dir, "%s", o->init);
-        return SP_OK;
     }
+    if (!o->config) return SP_OK;
     char *text;
     size_t n;
-    SP_TRY(folder_of(run->source_dir, sizeof run->source_dir, o->config, err));
+    if (!o->init) SP_TRY(folder_of(run->source_dir, sizeof run->source_dir, o->config, err));
     SP_TRY(sp_io_slurp(&text, &n, o->config, SP_CONFIG_BYTES_MAX, err));
     enum sp_code code = sp_config_parse(&run->config, text, n, o->config, err);
     free(text);

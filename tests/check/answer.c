@@ -1,0 +1,146 @@
+/* Answers from scores, against the enumeration of every stretch. */
+#include "../../lib/task.h"
+#include "check.h"
+
+#include <math.h>
+
+#define LABELS 5
+#define TOKENS 7
+
+static const char *const labels[LABELS] = {"I-answer", "O", "N-year", "B-answer", "I-year"};
+enum { I = 0, O = 1, B = 3 };
+
+static void head_init(struct sp_head *h) {
+    memset(h, 0, sizeof *h);
+    h->type = SP_HEAD_TAG;
+    for (; h->n_label < LABELS; h->n_label++)
+        snprintf(h->label[h->n_label], SP_NAME_MAX, "%s", labels[h->n_label]);
+}
+
+/* Words of one letter, "b" and "B" being told apart; some tokens go on with the word before. */
+struct sample {
+    int n;
+    char text[3 * TOKENS + 1];
+    uint64_t span[2 * TOKENS];
+    bool joined[TOKENS];
+    float scores[TOKENS * LABELS], transitions[(LABELS + 2) * LABELS];
+};
+
+static void sample_init(struct sample *s) {
+    size_t at = 0;
+    memset(s, 0, sizeof *s);
+    s->n = (int)check_random_int(1, TOKENS);
+    for (int t = 0; t < s->n; t++) {
+        s->joined[t] = t > 0 && check_random_int(0, 2) == 0;
+        if (t > 0 && !s->joined[t]) s->text[at++] = " \n"[check_random_int(0, 1)];
+        s->span[2 * t] = at;
+        s->text[at++] = "abcB"[check_random_int(0, 3)];
+        s->span[2 * t + 1] = at;
+    }
+    check_fill(s->scores, TOKENS * LABELS, -4, 4);
+    check_fill(s->transitions, (LABELS + 2) * LABELS, -2, 2);
+}
+
+/* Of a whole sequence of tags. */
+static double score_of(const struct sample *s, const int *tag, bool transitions) {
+    double sum = 0;
+    for (int t = 0; t < s->n; t++) {
+        sum += (double)s->scores[t * LABELS + tag[t]];
+        if (transitions && t > 0) sum += (double)s->transitions[tag[t - 1] * LABELS + tag[t]];
+    }
+    if (!transitions) return sum;
+    return sum + (double)s->transitions[LABELS * LABELS + tag[0]] +
+           (double)s->transitions[(LABELS + 1) * LABELS + tag[s->n - 1]];
+}
+
+static bool same_words(const char *text, uint64_t a, uint64_t a_end, uint64_t b, uint64_t b_end) {
+    for (; a < a_end && b < b_end; a++, b++) {
+        bool blank_a = text[a] == ' ' || text[a] == '\n',
+             blank_b = text[b] == ' ' || text[b] == '\n';
+        if (blank_a != blank_b || (!blank_a && text[a] != text[b])) return false;
+    }
+    return a == a_end && b == b_end;
+}
+
+/* p of no answer (a_end 0), or of the words of these bytes. */
+static double expected(const struct sample *s, int from, int longest, bool transitions, bool joined,
+                       uint64_t a, uint64_t a_end) {
+    int tag[TOKENS];
+    for (int t = 0; t < s->n; t++) tag[t] = O;
+    double none = exp(score_of(s, tag, transitions)), sum = none, same = 0;
+    for (int first = from; first < s->n; first++)
+        for (int last = first; last < s->n && last - first < longest; last++) {
+            if (joined && (s->joined[first] || (last + 1 < s->n && s->joined[last + 1]))) continue;
+            for (int t = 0; t < s->n; t++) tag[t] = t < first || t > last ? O : t == first ? B : I;
+            double weight = exp(score_of(s, tag, transitions));
+            sum += weight;
+            if (same_words(s->text, s->span[2 * first], s->span[2 * last + 1], a, a_end))
+                same += weight;
+        }
+    return (a_end ? same : none) / sum;
+}
+
+static void check_enumeration(void) {
+    struct sp_head head;
+    struct sp_error err;
+    int n_wrong = 0, n_answer = 0;
+    double worst = 0;
+    head_init(&head);
+    for (int round = 0; round < 400; round++) {
+        struct sample s;
+        sample_init(&s);
+        int from = (int)check_random_int(0, s.n - 1), longest = (int)check_random_int(1, 4);
+        bool transitions = round % 3 > 0, joined = round % 4 > 1;
+        const struct sp_tag_rules rules = {.transitions = transitions ? s.transitions : NULL,
+                                           .joined = joined ? s.joined : NULL};
+        struct sp_answers got;
+        if (sp_answers_from_scores(&head, s.scores, (size_t)s.n, &rules, s.span, s.text,
+                                   strlen(s.text), (size_t)from, (size_t)longest, &got, &err)) {
+            n_wrong++;
+            continue;
+        }
+        double total = got.p_none;
+        double diff = fabs(got.p_none - expected(&s, from, longest, transitions, joined, 0, 0));
+        if (!(diff <= worst)) worst = diff;
+        for (size_t i = 0; i < got.n; i++) {
+            const struct sp_answer *a = &got.item[i];
+            diff = fabs(a->p - expected(&s, from, longest, transitions, joined, a->start, a->end));
+            if (!(diff <= worst)) worst = diff;
+            total += a->p;
+            n_answer++;
+            n_wrong += i > 0 && a->p > got.item[i - 1].p;
+            for (size_t k = 0; k < i; k++)
+                n_wrong += same_words(s.text, a->start, a->end, got.item[k].start, got.item[k].end);
+        }
+        if (!(fabs(total - 1) <= worst)) worst = fabs(total - 1);
+        sp_answers_clear(&got);
+    }
+    check_ok(n_wrong == 0 && n_answer > 1000, "%d answers: in order, each once", n_answer);
+    check_ok(worst < 1e-12, "p against the enumeration: largest difference %.2g", worst);
+}
+
+static void check_refusals(void) {
+    struct sp_head head;
+    struct sp_error err;
+    struct sp_answers got;
+    struct sample s;
+    const struct sp_tag_rules none = {0};
+    sample_init(&s);
+    head_init(&head);
+    check_ok(sp_head_finds_answers(&head), "a head with the three tags finds answers");
+    s.scores[0] = NAN;
+    enum sp_code code = sp_answers_from_scores(&head, s.scores, (size_t)s.n, &none, s.span, s.text,
+                                               strlen(s.text), 0, 4, &got, &err);
+    check_ok(code == SP_E_DATA && !got.item && strstr(err.msg, "token 0"), "NaN: %s", err.msg);
+    snprintf(head.label[I], SP_NAME_MAX, "I-other");
+    code = sp_answers_from_scores(&head, s.scores, (size_t)s.n, &none, s.span, s.text,
+                                  strlen(s.text), 0, 4, &got, &err);
+    check_ok(code == SP_E_USAGE && !sp_head_finds_answers(&head), "other tags: %s", err.msg);
+}
+
+int main(int argc, char **argv) {
+    check_start(argc, argv);
+    if (check_wanted("enumeration")) check_enumeration();
+    if (check_wanted("refusals")) check_refusals();
+    return check_end();
+}
