@@ -33,7 +33,7 @@ static const struct sp_option options[] = {
     CLI_OPTION_REST,
     {SP_OPT_INT, 0, "beam", "N", "hypotheses kept while searching (8, or -n)", &opt.beam, 1,
      SP_FILL_WIDTH_MAX},
-    {SP_OPT_STRING, 0, "head", "NAME", "the head (the first language model)", &opt.head, 0, 0},
+    {SP_OPT_STRING, 0, "head", "NAME", "the head (a language model, or finds answers)", &opt.head, 0, 0},
     CLI_OPTION_DTYPE(opt.dtype),
     CLI_OPTION_DEVICE(opt.device),
     CLI_OPTION_JOBS(opt.jobs),

@@ -61,7 +61,8 @@ static void report(void *ctx, const char *message) {
     fprintf(stderr, "%s: %s\n", program.name, message);
 }
 
-static enum sp_code open_model(struct run *r, const char *dir, struct sp_error *err) {
+static enum sp_code open_model(struct run *r, const char *dir, int64_t *eos_id,
+                               struct sp_error *err) {
     struct sp_model *m;
     enum sp_code code = sp_model_open(&m, dir, err);
     if (code) return code;
@@ -73,7 +74,7 @@ static enum sp_code open_model(struct run *r, const char *dir, struct sp_error *
     r->hello.n_layer = (uint32_t)c->n_layer;
     r->o.passes = c->passes;
     r->o.pad = c->delay;
-    r->o.pad_id = c->eos_id >= 0 ? (uint32_t)c->eos_id : 0;
+    *eos_id = c->eos_id;
     sp_model_free(m);
     return SP_OK;
 }
@@ -81,6 +82,7 @@ static enum sp_code open_model(struct run *r, const char *dir, struct sp_error *
 static enum sp_code open_all(struct run *r, struct sp_error *err) {
     char dir[PATH_MAX], config[PATH_MAX];
     struct stat st;
+    int64_t eos_id = -1;
     enum sp_code code = SP_OK;
     const char *model = opt.model;
     if (!model) code = sp_model_default_dir(dir, sizeof dir, err);
@@ -91,11 +93,10 @@ static enum sp_code open_all(struct run *r, struct sp_error *err) {
     memcpy(r->hello.program, program.name, strlen(program.name));
     r->o = (struct sp_token_stream_options){.chunk = (size_t)opt.chunk, .passes = 1};
     if (!code) code = sp_path_join(config, sizeof config, model, "config.json", err);
-    if (!code && stat(config, &st) == 0) code = open_model(r, model, err);
+    if (!code && stat(config, &st) == 0) code = open_model(r, model, &eos_id, err);
     if (!code) code = sp_tokenizer_open(&r->tok, model, err);
     if (code) return code;
-    int64_t pad = sp_tokenizer_id(r->tok, SP_TOKEN_PAD_NAME, strlen(SP_TOKEN_PAD_NAME));
-    if (!r->hello.n_layer && pad >= 0) r->o.pad_id = (uint32_t)pad;
+    r->o.pad_id = sp_tokenizer_pad(r->tok, eos_id);
     if (opt.repeat) r->o.passes = (uint32_t)opt.repeat;
     if (opt.pad >= 0) r->o.pad = (uint32_t)opt.pad;
     r->o.frame = !opt.bare;

@@ -56,13 +56,14 @@ static enum sp_code expand(struct reading *r, const char *template, const char *
 }
 
 /* Behind the text stand as many padding tokens as the tags come late. */
-static enum sp_code pad(struct reading *r, const struct sp_config *c, struct sp_error *err) {
-    size_t n = r->tokens.n + c->delay;
+static enum sp_code pad(struct reading *r, const struct sp_lm *lm, struct sp_error *err) {
+    size_t n = r->tokens.n + sp_model_config(sp_lm_model(lm))->delay;
     uint32_t *id = realloc(r->tokens.id, (n + 1) * sizeof *id);
     if (!id) return sp_error_memory(err, "a document");
     r->tokens.id = id;
     r->n_tok = r->tokens.n;
-    for (size_t i = r->n_tok; i < n; i++) id[i] = c->eos_id >= 0 ? (uint32_t)c->eos_id : 0;
+    for (size_t i = r->n_tok; i < n; i++)
+        id[i] = sp_tokenizer_pad(sp_lm_tokenizer(lm), sp_lm_eos(lm));
     r->tokens.n = n;
     return SP_OK;
 }
@@ -76,7 +77,7 @@ static enum sp_code read_question(const struct sp_fill *f, const struct sp_fill_
                                               "--doc FILE, or \"doc\" in the line");
     if (!code) code = expand(r, c->fill_template, q->text->string, q->doc, q->n_doc, err);
     if (!code) code = sp_lm_encode(f->lm, r->text, r->n_text, true, &r->tokens, err);
-    if (!code) code = pad(r, c, err);
+    if (!code) code = pad(r, f->lm, err);
     if (code) return code;
     r->scores = calloc(r->tokens.n * sp_lm_head(f->lm)->n_label + 1, sizeof *r->scores);
     r->joined = calloc(r->n_tok + 1, sizeof *r->joined);

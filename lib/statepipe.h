@@ -347,6 +347,9 @@ size_t sp_tokenizer_safe_prefix(const struct sp_tokenizer *tok, const char *text
 const char *sp_tokenizer_token(const struct sp_tokenizer *tok, uint32_t id, size_t *n, bool *space);
 /* -1 where there is no such token (special tokens by name). */
 int64_t sp_tokenizer_id(const struct sp_tokenizer *tok, const char *token, size_t n);
+/* What stands behind a document while late tags are read: the tokenizer's own token for it, else
+ * the model's eos_id (-1: none), else 0. */
+uint32_t sp_tokenizer_pad(const struct sp_tokenizer *tok, int64_t eos_id);
 
 /* ---- models (model_*.c)
  * --------------------------------------------------------------------------- */

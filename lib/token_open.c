@@ -219,6 +219,12 @@ int64_t sp_tokenizer_id(const struct sp_tokenizer *tok, const char *token, size_
     return sp_vocab_find(&tok->vocab, token, n);
 }
 
+uint32_t sp_tokenizer_pad(const struct sp_tokenizer *tok, int64_t eos_id) {
+    int64_t id = sp_tokenizer_id(tok, SP_TOKEN_PAD_NAME, strlen(SP_TOKEN_PAD_NAME));
+    if (id < 0) id = eos_id;
+    return id < 0 ? 0 : (uint32_t)id;
+}
+
 const uint32_t *sp_tokenizer_prefix(const struct sp_tokenizer *tok, size_t *n) {
     *n = tok->n_prefix;
     return tok->prefix;

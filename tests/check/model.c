@@ -80,7 +80,7 @@ static void check_bad_configs(void) {
         {"\"statepipe\":{\"format\":1,\"delay\":1000000}", "delay"},
         {"\"statepipe\":{\"format\":1,\"tokenizer\":\"magic\"}", "tokenizer"},
         {"\"statepipe\":{\"format\":1,\"default_head\":\"x\"}", "default_head"},
-        {"\"statepipe\":{\"format\":1,\"fill_template\":\"{query}{doc}\"}", "fill_template"},
+        {"\"statepipe\":{\"format\":1,\"fill_template\":\"{query}{doc}{answer}\"}", "fill_template"},
         {"\"statepipe\":{\"format\":1,\"fill_template\":\"{doc}\"}", "fill_template"},
         {"\"statepipe\":{\"format\":1,\"fill_template\":\"{doc}{answer}{query}\"}",
          "fill_template"},

@@ -1,0 +1,111 @@
+load common
+
+# fill with a model that finds answers in documents. One is trained here, in seconds, on lines of a letter and a
+# number:
+#     a=?__     the question: which number stands behind a? c never stands there
+#     b 34
+#     a 12
+setup_file() {
+    cd "$BATS_FILE_TMPDIR" || return
+    cat >config.json <<'END'
+{"model_type": "mamba", "hidden_size": 24, "num_hidden_layers": 2, "state_size": 8, "conv_kernel": 4,
+ "intermediate_size": 48, "time_step_rank": 2, "vocab_size": 264, "eos_token_id": 0,
+ "statepipe": {"format": 1, "tokenizer": "bytes", "delay": 2, "fill_template": "{query}\n{doc}",
+  "heads": {"slot": {"type": "tag", "labels": ["O", "B-answer", "I-answer"]}}}}
+END
+    awk 'BEGIN { srand(1); for (i = 0; i < 16000; i++) {
+            asked = substr("abc", 1 + int(rand() * 3), 1); first = substr("ab", 1 + int(rand() * 2), 1)
+            doc = span = ""
+            for (k = 0; k < 2; k++) {
+                name = k == 0 ? first : first == "a" ? "b" : "a"
+                at = 6 + 5 * k + 2
+                if (name == asked) span = "[" at ", " at + 2 ", \"answer\"]"
+                doc = doc name " " 10 + int(rand() * 90) "\\n"
+            }
+            printf "{\"text\": \"%s=?__\\n%s\", \"spans\": [%s]}\n", asked, doc, span } }' >lines.jsonl
+    pipe "tokenize -m bytes --jsonl --pad 2 lines.jsonl | train --config config.json --batch 512 --lr 1e-2 \
+        --steps 600 -j 1 -o model" 2>/dev/null
+}
+
+setup() {
+    cd "$BATS_TEST_TMPDIR" || return
+    model=$BATS_FILE_TMPDIR/model
+    printf 'b 34\na 12\n' >doc
+}
+
+fill() { "$STATEPIPE_BUILD/bin/fill" -m "$model" "$@"; }
+
+@test "the answer is the stretch of the document that the question asks for, or unknown" {
+    run -0 fill --doc doc -q 'a=?__' -q 'b=?__' -q 'c=?__' -n 1
+    [ "$(cut -f 3 <<<"$output" | paste -sd ' ')" = "12 34 unknown" ]
+    [ "$(awk '$2 > 0.9' <<<"$output" | wc -l)" = 3 ]
+    run -0 fill --doc doc -q 'a=?__' -o filled
+    [ "$output" = "a=12" ]
+}
+
+@test "answers are in order of p, each once, and their p is at most 1 together" {
+    fill --doc doc -q 'a=?__' -n 50 >out
+    [ "$(wc -l <out)" -gt 5 ]
+    cut -f 1 out | sort -rg -c
+    [ -z "$(cut -f 2 out | sort | uniq -d)" ]
+    grep -q "unknown$" out
+    awk '{ sum += $1 } END { exit !(sum > 0.99 && sum < 1.001) }' out
+}
+
+@test "jsonl: each line has its document, or that of --doc; they may be asked together or alone" {
+    for i in 10 25 38 41 57 69 77 83 94; do
+        printf '{"id": "%s", "doc": "b 34\\na %s\\n", "query": "a=?__"}\n' $i $i
+    done >lines
+    echo '{"id": "12", "query": "a=?__"}' >>lines
+    fill --jsonl --doc doc -n 1 lines >together
+    [ "$(cut -f 1 together)" = "$(cut -f 3 together)" ]
+    while read -r line; do fill --jsonl --doc doc -n 1 <<<"$line"; done <lines | cmp - together
+    fill --jsonl --doc doc -o jsonl lines | jq -e '.id == .answers[0].text and .answers[0].p > 0.9' >/dev/null
+}
+
+@test "the tags are those of the pipe, which reads question and document as one text" {
+    printf 'a=?__\nb 34\na 12\n' >text
+    pipe "tokenize -m $model text | embed -m $model | mamba-layer -m $model | head -m $model" >scores
+    "$BATS_TEST_DIRNAME/stream.py" rows scores <scores | grep -v "^document" >rows
+    run -0 python3 - <<'END'
+import struct
+rows = [struct.unpack("<3f", bytes.fromhex(line)) for line in open("rows")]
+assert len(rows) == 18, len(rows)
+first = max(range(len(rows)), key=lambda t: rows[t][1] - rows[t][0]) - 2
+print(open("text").read()[first:first + 2])
+END
+    [ "$output" = 12 ]
+}
+
+@test "long documents, and bytes that are no text" {
+    awk 'BEGIN { for (i = 0; i < 200000; i++) print "b 34" }' >long
+    run -0 fill --doc long -q 'c=?__' -n 1
+    run -65 --separate-stderr fill --doc <(printf 'a\0b') -q 'a=?__'
+    [[ $stderr == *"binary, not text"* ]]
+    run -65 --separate-stderr fill --doc /dev/null -q 'a=?__'
+    [[ $stderr == *"the document is empty"* ]]
+    printf 'b 34\na 12\xff\n' >invalid
+    run -0 fill --doc invalid -q 'b=?__' -n 1
+    [[ $output == *34 ]]
+}
+
+@test "refused: what only a language model can do" {
+    run -65 --separate-stderr fill -q 'a=?__'
+    [[ $stderr == *"no document: this model finds answers in one; give --doc FILE, or \"doc\" in the line"* ]]
+    run -2 --separate-stderr fill -q 'a=?__' some.state
+    [[ $stderr == *"finds answers in documents, behind the question: give --doc FILE, and no state"* ]]
+    run -2 --separate-stderr fill -q 'a=?__' --load-state some.state
+    [[ $stderr == *"give --doc FILE, and no state"* ]]
+    run -2 --separate-stderr fill -q 'a=?__' --doc doc --choices 12,34
+    [[ $stderr == *"--choices and --until need a language model"* ]]
+    run -65 --separate-stderr fill -q 'a=?__ b=?__' --doc doc
+    [[ $stderr == *"2 slots in the text: this model answers one at a time"* ]]
+}
+
+@test "a template with the question behind the document is no template for finding" {
+    cp -r "$model" turned
+    sed -i 's/"{query}[^"]*"/"{doc}{query}"/' turned/config.json
+    model=turned
+    run -65 --separate-stderr fill --doc doc -q 'a=?__'
+    [[ $stderr == *"its {query} stands behind the {doc}"* ]]
+}
