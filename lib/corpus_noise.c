@@ -45,7 +45,8 @@ static bool pass_rewrap(struct sp_text *t, uint64_t *random) {
         bool single = i && i + 1 < t->n && t->s[i - 1] != '\n' && t->s[i + 1] != '\n';
         if (t->s[i] == '\n' && single && sp_draw_percent(random, 15))
             sp_edit_replace(&e, i, " ", 1);
-        else if (t->s[i] == ' ' && single && sp_draw_percent(random, 3))
+        else if (t->s[i] == ' ' && single && t->s[i - 1] != ' ' && t->s[i + 1] != ' ' &&
+                 sp_draw_percent(random, 3))
             sp_edit_replace(&e, i, "\n", 1);
         else
             sp_edit_keep(&e, i, 1);

@@ -143,5 +143,8 @@ bool sp_person_stranger(struct sp_maker *m) {
     free(level);
     if (!ok) return sp_expand_fail(m, SP_E_DATA, "rule stranger: a name is too long");
     int end = sp_draw_int(&m->random, m->adult_year, m->now_year);
-    return draw_place(m, r) && fill_record(m, r, NULL) && draw_period(m, r, &end);
+    if (!draw_place(m, r) || !fill_record(m, r, NULL)) return false;
+    for (int i = 0; i < SP_SLOT_COUNT; i++)
+        r->there[i] = true; /* whatever the document leaves out */
+    return draw_period(m, r, &end);
 }
