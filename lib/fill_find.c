@@ -104,15 +104,13 @@ static enum sp_code add(struct sp_fill_answers *out, const char *text, size_t n,
 static enum sp_code answer(const struct sp_fill *f, const struct reading *r,
                            struct sp_fill_answers *out, struct sp_error *err) {
     const struct sp_head *head = sp_lm_head(f->lm);
-    const struct sp_tag_rules rules = {.transitions = sp_lm_transitions(f->lm),
-                                       .joined = r->joined};
     const size_t late = (r->tokens.n - r->n_tok) * head->n_label;
+    struct sp_answer_text text = {
+        .bytes = r->text, .n_bytes = r->n_text, .span = r->tokens.span, .joined = r->joined};
     struct sp_answers found;
-    size_t from = 0;
-    while (from < r->n_tok && r->tokens.span[2 * from] < r->doc) from++;
-    enum sp_code code =
-        sp_answers_from_scores(head, r->scores + late, r->n_tok, &rules, r->tokens.span, r->text,
-                               r->n_text, from, f->o.max_tokens, &found, err);
+    while (text.from < r->n_tok && r->tokens.span[2 * text.from] < r->doc) text.from++;
+    enum sp_code code = sp_answers_from_scores(head, r->scores + late, r->n_tok, &text,
+                                               f->o.max_tokens, &found, err);
     if (code) return code;
     *out = (struct sp_fill_answers){.n_slot = 1};
     out->item = calloc(f->o.n_best + 1, sizeof *out->item);

@@ -130,9 +130,6 @@ const struct sp_tokenizer *sp_lm_tokenizer(const struct sp_lm *lm) {
 const struct sp_head *sp_lm_head(const struct sp_lm *lm) {
     return sp_head_net_head(lm->head);
 }
-const float *sp_lm_transitions(const struct sp_lm *lm) {
-    return sp_head_net_transitions(lm->head);
-}
 int64_t sp_lm_vocab(const struct sp_lm *lm) {
     return lm->c->vocab_size;
 }

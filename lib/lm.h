@@ -102,7 +102,5 @@ enum sp_code sp_lm_score(struct sp_lm *lm, const struct sp_lm_seq *const *seq,
  * scores[i] (n[i], n_label). */
 enum sp_code sp_lm_tag(struct sp_lm *lm, struct sp_lm_seq *const *seq, const uint32_t *const *id,
                        const size_t *n, size_t n_seq, float *const *scores, struct sp_error *err);
-/* Its transitions, as sp_head_net_transitions has them; NULL: none. */
-const float *sp_lm_transitions(const struct sp_lm *lm);
 
 #endif

@@ -72,16 +72,23 @@ struct sp_answers {
     struct sp_answer *item; /* (n), best first, all of them different words */
     double p_none;          /* that the document has no answer */
 };
-/* What stretch of n tokens is the answer: exactly one of up to n_token_max tokens, none of them
- * before token `from`, that begins and ends between words; or none. p is the softmax over all of
- * these of the scores of O, B-answer and I-answer with the transitions; stretches of the same words
- * count as one. span (n, 2) are bytes of text. The caller clears out; the bonus of rules does not
- * count. */
+/* The text that n tokens are of. */
+struct sp_answer_text {
+    const char *bytes; /* (n_bytes) */
+    size_t n_bytes;
+    const uint64_t *span; /* (n, 2) */
+    const bool *joined;   /* (n), sp_words_join; NULL: none is */
+    size_t from;          /* the first token that may be in an answer */
+};
+/* What stretch of n tokens is the answer: one of up to n_token_max tokens that begins and ends
+ * between words, or none. Softmax over the scores of O, B-answer and I-answer gives for every token
+ * that an answer begins there, b, and that it goes on there, i: what per-token cross-entropy
+ * trains. A stretch from f to l has the weight b[f] (i[f+1] / b[f]) ... (i[l] / i[l-1])
+ * (1 - i[l+1] / i[l]), no quotient being more than 1; none has the product of all 1 - b. p is the
+ * share of the sum of both; stretches of the same words count as one. The caller clears out. */
 enum sp_code sp_answers_from_scores(const struct sp_head *head, const float *scores, size_t n,
-                                    const struct sp_tag_rules *rules, const uint64_t *span,
-                                    const char *text, size_t n_text, size_t from,
-                                    size_t n_token_max, struct sp_answers *out,
-                                    struct sp_error *err);
+                                    const struct sp_answer_text *text, size_t n_token_max,
+                                    struct sp_answers *out, struct sp_error *err);
 void sp_answers_clear(struct sp_answers *a);
 
 /* A class head's labels, best first: softmax of one row of scores (n_label). class (n_label)

@@ -13,19 +13,17 @@ enum { OUTSIDE, BEGIN, INSIDE, LABELS };
 static const char *const label_name[LABELS] = {"O", "B-answer", "I-answer"};
 
 struct stretch {
-    double logit; /* of its probability, against that of no answer */
+    double p;
     size_t first, last;
 };
 
 struct search {
-    size_t label[LABELS]; /* columns of the scores */
-    size_t n_label;
-    const float *scores;      /* (n, n_label) */
-    const float *transitions; /* or NULL */
-    size_t n;
+    size_t n, n_token_max;
+    const bool *joined;           /* or NULL */
+    const double *begin, *inside; /* (n): that an answer begins at a token, goes on in it */
+    double sum;                   /* over all stretches */
     size_t n_kept;
     struct stretch kept[KEPT]; /* best first */
-    double most, sum;          /* over all stretches: sum of exp(logit - most) */
 };
 
 bool sp_head_finds_answers(const struct sp_head *head) {
@@ -35,46 +33,42 @@ bool sp_head_finds_answers(const struct sp_head *head) {
     return found == LABELS;
 }
 
-static double step(const struct search *s, int from, int to) {
-    return s->transitions ? (double)s->transitions[s->label[from] * s->n_label + s->label[to]] : 0;
-}
-/* edge 0: the first tag, 1: the last. */
-static double edge(const struct search *s, size_t edge, int tag) {
-    return s->transitions ? (double)s->transitions[(s->n_label + edge) * s->n_label + s->label[tag]]
-                          : 0;
-}
-/* What token t gains by a tag that is not O. */
-static double gain(const struct search *s, size_t t, int tag) {
-    const float *x = s->scores + t * s->n_label;
-    return (double)x[s->label[tag]] - (double)x[s->label[OUTSIDE]];
-}
-
-static void weigh(struct search *s, double logit, size_t first, size_t last) {
-    if (logit > s->most) {
-        s->sum *= exp(s->most - logit);
-        s->most = logit;
-    }
-    s->sum += exp(logit - s->most);
-    if (s->n_kept == KEPT && logit <= s->kept[KEPT - 1].logit) return;
+static void keep(struct search *s, double p, size_t first, size_t last) {
+    s->sum += p;
+    if (s->n_kept == KEPT && p <= s->kept[KEPT - 1].p) return;
     size_t at = s->n_kept < KEPT ? s->n_kept++ : KEPT - 1;
-    for (; at > 0 && s->kept[at - 1].logit < logit; at--) s->kept[at] = s->kept[at - 1];
-    s->kept[at] = (struct stretch){logit, first, last};
+    for (; at > 0 && s->kept[at - 1].p < p; at--) s->kept[at] = s->kept[at - 1];
+    s->kept[at] = (struct stretch){p, first, last};
 }
 
-/* All stretches that begin at a token, as logarithms against the document without an answer. */
-static void weigh_from(struct search *s, size_t first, const bool *joined, size_t n_token_max) {
-    double logit = gain(s, first, BEGIN);
-    logit += first > 0 ? step(s, OUTSIDE, BEGIN) - step(s, OUTSIDE, OUTSIDE)
-                       : edge(s, 0, BEGIN) - edge(s, 0, OUTSIDE);
-    for (size_t last = first; last < s->n && last - first < n_token_max; last++) {
-        int tag = last == first ? BEGIN : INSIDE;
-        if (last > first)
-            logit += gain(s, last, INSIDE) + step(s, last - 1 == first ? BEGIN : INSIDE, INSIDE) -
-                     step(s, OUTSIDE, OUTSIDE);
-        if (last + 1 < s->n && joined && joined[last + 1]) continue;
-        double behind = last + 1 < s->n ? step(s, tag, OUTSIDE) - step(s, OUTSIDE, OUTSIDE)
-                                        : edge(s, 1, tag) - edge(s, 1, OUTSIDE);
-        weigh(s, logit + behind, first, last);
+/* That an answer which covers token t, with probability p_t, covers the next one too. */
+static double goes_on(const struct search *s, size_t t, double p_t) {
+    if (t + 1 == s->n) return 0;
+    if (s->joined && s->joined[t + 1]) return 1; /* a word ends where it ends */
+    return p_t > s->inside[t + 1] ? s->inside[t + 1] / p_t : 1;
+}
+
+/* All stretches that begin at a token: together they are as likely as that one begins there. */
+static void keep_from(struct search *s, size_t first) {
+    double p = s->begin[first];
+    for (size_t last = first; p > 0; last++) {
+        double on = last - first + 1 == s->n_token_max
+                        ? 0
+                        : goes_on(s, last, last == first ? s->begin[first] : s->inside[last]);
+        if (on < 1) keep(s, p * (1 - on), first, last);
+        p *= on;
+    }
+}
+
+/* Softmax over the three tags. */
+static void marginals(const float *scores, size_t n_label, const size_t *label, size_t n,
+                      double *begin, double *inside) {
+    for (size_t t = 0; t < n; t++) {
+        const float *x = scores + t * n_label;
+        double e[LABELS], most = fmaxf(fmaxf(x[label[0]], x[label[1]]), x[label[2]]), sum = 0;
+        for (int k = 0; k < LABELS; k++) sum += e[k] = exp((double)x[label[k]] - most);
+        begin[t] = e[BEGIN] / sum;
+        inside[t] = e[INSIDE] / sum;
     }
 }
 
@@ -96,60 +90,71 @@ static int by_p(const void *a, const void *b) {
     return x->p != y->p ? (x->p > y->p ? -1 : 1) : x->start < y->start ? -1 : x->start > y->start;
 }
 
-static enum sp_code prepare(struct search *s, const struct sp_head *head, struct sp_error *err) {
+/* The columns of the three tags. */
+static enum sp_code find_labels(const struct sp_head *head, const float *scores, size_t n,
+                                size_t *label, struct sp_error *err) {
     if (!sp_head_finds_answers(head))
         return sp_error_set(err, SP_E_USAGE,
                             "head '%s' does not find answers: it has no tags O, B-answer, I-answer",
                             head->name);
     for (uint32_t i = 0; i < head->n_label; i++)
         for (int k = 0; k < LABELS; k++)
-            if (strcmp(head->label[i], label_name[k]) == 0) s->label[k] = i;
-    for (size_t i = 0; i < s->n * s->n_label; i++)
-        if (!isfinite(s->scores[i]))
+            if (strcmp(head->label[i], label_name[k]) == 0) label[k] = i;
+    for (size_t i = 0; i < n * head->n_label; i++)
+        if (!isfinite(scores[i]))
             return sp_error_set(err, SP_E_DATA, "the scores of token %zu are not finite",
-                                i / s->n_label);
+                                i / head->n_label);
     return SP_OK;
 }
 
-enum sp_code sp_answers_from_scores(const struct sp_head *head, const float *scores, size_t n,
-                                    const struct sp_tag_rules *rules, const uint64_t *span,
-                                    const char *text, size_t n_text, size_t from,
-                                    size_t n_token_max, struct sp_answers *out,
-                                    struct sp_error *err) {
-    struct search *s = calloc(1, sizeof *s);
-    *out = (struct sp_answers){.item = calloc(KEPT, sizeof *out->item)};
-    enum sp_code code = s && out->item ? SP_OK : sp_error_memory(err, "answers");
-    if (!code) {
-        *s = (struct search){.n_label = head->n_label,
-                             .scores = scores,
-                             .transitions = rules->transitions,
-                             .n = n,
-                             .sum = 1}; /* no answer: a logit of 0 */
-        code = prepare(s, head, err);
-    }
-    for (size_t t = from; !code && t < n; t++)
-        if (!rules->joined || !rules->joined[t]) weigh_from(s, t, rules->joined, n_token_max);
-    for (size_t i = 0; !code && i < s->n_kept; i++) {
+/* What is kept, by its words. */
+static void collect(const struct search *s, const struct sp_answer_text *text, double sum,
+                    struct sp_answers *out) {
+    for (size_t i = 0; i < s->n_kept; i++) {
         const struct stretch *k = &s->kept[i];
-        struct sp_span found = {true, span[2 * k->first], span[2 * k->last + 1], 0};
-        if (found.end > n_text || found.start >= found.end) continue; /* padding has no text */
-        sp_span_trim(text, &found, SP_DEGREE);
-        struct sp_answer a = {found.start, found.end, exp(k->logit - s->most) / s->sum};
+        struct sp_span found = {true, text->span[2 * k->first], text->span[2 * k->last + 1], 0};
+        if (found.end > text->n_bytes || found.start >= found.end) continue;
+        sp_span_trim(text->bytes, &found, SP_DEGREE);
+        struct sp_answer a = {found.start, found.end, k->p / sum};
         if (a.start == a.end) continue;
         size_t at = 0;
-        while (at < out->n && !same_words(text, &out->item[at], &a)) at++;
-        if (at == out->n)
-            out->item[out->n++] = a;
-        else
+        while (at < out->n && !same_words(text->bytes, &out->item[at], &a)) at++;
+        if (at < out->n)
             out->item[at].p += a.p;
+        else
+            out->item[out->n++] = a;
     }
+    if (out->n > 0) qsort(out->item, out->n, sizeof *out->item, by_p);
+}
+
+enum sp_code sp_answers_from_scores(const struct sp_head *head, const float *scores, size_t n,
+                                    const struct sp_answer_text *text, size_t n_token_max,
+                                    struct sp_answers *out, struct sp_error *err) {
+    size_t label[LABELS] = {0};
+    struct search *s = calloc(1, sizeof *s);
+    double *p = calloc(2 * n + 1, sizeof *p), none = 1;
+    *out = (struct sp_answers){.item = calloc(KEPT, sizeof *out->item)};
+    enum sp_code code = s && p && out->item ? find_labels(head, scores, n, label, err)
+                                            : sp_error_memory(err, "answers");
     if (!code) {
-        out->p_none = exp(-s->most) / s->sum;
-        qsort(out->item, out->n, sizeof *out->item, by_p);
+        marginals(scores, head->n_label, label, n, p, p + n);
+        *s = (struct search){.n = n,
+                             .n_token_max = n_token_max,
+                             .joined = text->joined,
+                             .begin = p,
+                             .inside = p + n};
+        for (size_t t = text->from; t < n; t++) {
+            if (text->joined && text->joined[t]) continue;
+            keep_from(s, t);
+            none *= 1 - p[t];
+        }
+        out->p_none = none / (none + s->sum);
+        collect(s, text, none + s->sum, out);
     } else {
         sp_answers_clear(out);
     }
     free(s);
+    free(p);
     return code;
 }
 

@@ -23,7 +23,7 @@ struct sample {
     char text[3 * TOKENS + 1];
     uint64_t span[2 * TOKENS];
     bool joined[TOKENS];
-    float scores[TOKENS * LABELS], transitions[(LABELS + 2) * LABELS];
+    float scores[TOKENS * LABELS];
 };
 
 static void sample_init(struct sample *s) {
@@ -38,19 +38,6 @@ static void sample_init(struct sample *s) {
         s->span[2 * t + 1] = at;
     }
     check_fill(s->scores, TOKENS * LABELS, -4, 4);
-    check_fill(s->transitions, (LABELS + 2) * LABELS, -2, 2);
-}
-
-/* Of a whole sequence of tags. */
-static double score_of(const struct sample *s, const int *tag, bool transitions) {
-    double sum = 0;
-    for (int t = 0; t < s->n; t++) {
-        sum += (double)s->scores[t * LABELS + tag[t]];
-        if (transitions && t > 0) sum += (double)s->transitions[tag[t - 1] * LABELS + tag[t]];
-    }
-    if (!transitions) return sum;
-    return sum + (double)s->transitions[LABELS * LABELS + tag[0]] +
-           (double)s->transitions[(LABELS + 1) * LABELS + tag[s->n - 1]];
 }
 
 static bool same_words(const char *text, uint64_t a, uint64_t a_end, uint64_t b, uint64_t b_end) {
@@ -62,22 +49,40 @@ static bool same_words(const char *text, uint64_t a, uint64_t a_end, uint64_t b,
     return a == a_end && b == b_end;
 }
 
+/* Softmax over the three tags; tag O, B or I of token t. */
+static double marginal(const struct sample *s, int t, int tag) {
+    const float *x = s->scores + t * LABELS;
+    return exp((double)x[tag]) / (exp((double)x[O]) + exp((double)x[B]) + exp((double)x[I]));
+}
+
+/* The weight of a stretch, by the formula of the header. */
+static double weight_of(const struct sample *s, int first, int last, int longest, bool joined) {
+    double weight = marginal(s, first, B), before = weight;
+    for (int t = first; t <= last; t++) {
+        double on = t + 1 == s->n || t - first + 1 == longest ? 0
+                    : joined && s->joined[t + 1]              ? 1
+                                                 : fmin(1, marginal(s, t + 1, I) / before);
+        weight *= t == last ? 1 - on : on;
+        before = t + 1 < s->n ? marginal(s, t + 1, I) : 0;
+    }
+    return weight;
+}
+
 /* p of no answer (a_end 0), or of the words of these bytes. */
-static double expected(const struct sample *s, int from, int longest, bool transitions, bool joined,
-                       uint64_t a, uint64_t a_end) {
-    int tag[TOKENS];
-    for (int t = 0; t < s->n; t++) tag[t] = O;
-    double none = exp(score_of(s, tag, transitions)), sum = none, same = 0;
-    for (int first = from; first < s->n; first++)
+static double expected(const struct sample *s, int from, int longest, bool joined, uint64_t a,
+                       uint64_t a_end) {
+    double none = 1, sum = 0, same = 0;
+    for (int first = from; first < s->n; first++) {
+        if (joined && s->joined[first]) continue;
+        none *= 1 - marginal(s, first, B);
         for (int last = first; last < s->n && last - first < longest; last++) {
-            if (joined && (s->joined[first] || (last + 1 < s->n && s->joined[last + 1]))) continue;
-            for (int t = 0; t < s->n; t++) tag[t] = t < first || t > last ? O : t == first ? B : I;
-            double weight = exp(score_of(s, tag, transitions));
+            double weight = weight_of(s, first, last, longest, joined);
             sum += weight;
             if (same_words(s->text, s->span[2 * first], s->span[2 * last + 1], a, a_end))
                 same += weight;
         }
-    return (a_end ? same : none) / sum;
+    }
+    return (a_end ? same : none) / (none + sum);
 }
 
 static void check_enumeration(void) {
@@ -90,21 +95,21 @@ static void check_enumeration(void) {
         struct sample s;
         sample_init(&s);
         int from = (int)check_random_int(0, s.n - 1), longest = (int)check_random_int(1, 4);
-        bool transitions = round % 3 > 0, joined = round % 4 > 1;
-        const struct sp_tag_rules rules = {.transitions = transitions ? s.transitions : NULL,
-                                           .joined = joined ? s.joined : NULL};
+        bool joined = round % 4 > 1;
+        const struct sp_answer_text text = {s.text, strlen(s.text), s.span,
+                                            joined ? s.joined : NULL, (size_t)from};
         struct sp_answers got;
-        if (sp_answers_from_scores(&head, s.scores, (size_t)s.n, &rules, s.span, s.text,
-                                   strlen(s.text), (size_t)from, (size_t)longest, &got, &err)) {
+        if (sp_answers_from_scores(&head, s.scores, (size_t)s.n, &text, (size_t)longest, &got,
+                                   &err)) {
             n_wrong++;
             continue;
         }
         double total = got.p_none;
-        double diff = fabs(got.p_none - expected(&s, from, longest, transitions, joined, 0, 0));
+        double diff = fabs(got.p_none - expected(&s, from, longest, joined, 0, 0));
         if (!(diff <= worst)) worst = diff;
         for (size_t i = 0; i < got.n; i++) {
             const struct sp_answer *a = &got.item[i];
-            diff = fabs(a->p - expected(&s, from, longest, transitions, joined, a->start, a->end));
+            diff = fabs(a->p - expected(&s, from, longest, joined, a->start, a->end));
             if (!(diff <= worst)) worst = diff;
             total += a->p;
             n_answer++;
@@ -124,17 +129,15 @@ static void check_refusals(void) {
     struct sp_error err;
     struct sp_answers got;
     struct sample s;
-    const struct sp_tag_rules none = {0};
     sample_init(&s);
+    const struct sp_answer_text text = {s.text, strlen(s.text), s.span, NULL, 0};
     head_init(&head);
     check_ok(sp_head_finds_answers(&head), "a head with the three tags finds answers");
     s.scores[0] = NAN;
-    enum sp_code code = sp_answers_from_scores(&head, s.scores, (size_t)s.n, &none, s.span, s.text,
-                                               strlen(s.text), 0, 4, &got, &err);
+    enum sp_code code = sp_answers_from_scores(&head, s.scores, (size_t)s.n, &text, 4, &got, &err);
     check_ok(code == SP_E_DATA && !got.item && strstr(err.msg, "token 0"), "NaN: %s", err.msg);
     snprintf(head.label[I], SP_NAME_MAX, "I-other");
-    code = sp_answers_from_scores(&head, s.scores, (size_t)s.n, &none, s.span, s.text,
-                                  strlen(s.text), 0, 4, &got, &err);
+    code = sp_answers_from_scores(&head, s.scores, (size_t)s.n, &text, 4, &got, &err);
     check_ok(code == SP_E_USAGE && !sp_head_finds_answers(&head), "other tags: %s", err.msg);
 }
 
