@@ -1,4 +1,5 @@
 /* A language model in one process: opening it, text to ids, sequences. */
+#include "io.h"
 #include "lm_internal.h"
 #include "model.h"
 #include "state.h"
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
@@ -28,21 +30,45 @@ static bool is_lm(const struct sp_head *head) {
     return head->type == SP_HEAD_LM;
 }
 
-static enum sp_code find_head(const struct sp_lm *lm, const struct sp_lm_options *o,
-                              const char **out, struct sp_error *err) {
-    const char *name = o->head, *dir = sp_model_dir(lm->model);
-    int at = choose_head(lm->c, name, is_lm);
-    if (at < 0 && o->or_answers) at = choose_head(lm->c, name, sp_head_finds_answers);
-    if (at < 0 && name && sp_config_head(lm->c, name) < 0)
+static int find_head(const struct sp_model *m, const struct sp_lm_options *o) {
+    const struct sp_config *c = sp_model_config(m);
+    int at = choose_head(c, o->head, is_lm);
+    return at < 0 && o->or_answers ? choose_head(c, o->head, sp_head_finds_answers) : at;
+}
+
+static enum sp_code no_head(const struct sp_model *m, const struct sp_lm_options *o,
+                            struct sp_error *err) {
+    const char *name = o->head, *dir = sp_model_dir(m);
+    if (name && sp_config_head(sp_model_config(m), name) < 0)
         return sp_error_set(err, SP_E_USAGE, "%.300s has no head '%.40s'", dir, name);
-    if (at < 0)
-        return sp_error_set(err, SP_E_USAGE,
-                            "%.300s is no language model%s: %s%.40s%s; name one with -m DIR or "
-                            "$STATEPIPE_MODEL",
-                            dir, o->or_answers ? " and finds no answers" : "",
-                            name ? "head '" : "it has no head of type lm", name ? name : "",
-                            name ? "' is of another type" : "");
-    *out = lm->c->head[at].name;
+    return sp_error_set(err, SP_E_USAGE,
+                        "%.300s is no language model%s: %s%.40s%s; name one with -m DIR or "
+                        "$STATEPIPE_MODEL",
+                        dir, o->or_answers ? " and finds no answers" : "",
+                        name ? "head '" : "it has no head of type lm", name ? name : "",
+                        name ? "' is of another type" : "");
+}
+
+/* The model and its head; where the one that was named answers no questions, that in its folder
+ * `fill`. */
+static enum sp_code open_model(struct sp_lm *lm, const struct sp_lm_options *o, const char **head,
+                               struct sp_error *err) {
+    char within[PATH_MAX], config[PATH_MAX];
+    enum sp_code code = sp_model_open(&lm->model, o->model, err);
+    int at = code ? -1 : find_head(lm->model, o);
+    if (!code && at < 0 && o->or_answers) {
+        code = sp_path_join(within, sizeof within, sp_model_dir(lm->model), "fill", err);
+        if (!code) code = sp_path_join(config, sizeof config, within, "config.json", err);
+        if (!code && access(config, R_OK) == 0) {
+            sp_model_free(lm->model);
+            code = sp_model_open(&lm->model, within, err);
+            if (!code) at = find_head(lm->model, o);
+        }
+    }
+    if (code) return code;
+    if (at < 0) return no_head(lm->model, o, err);
+    lm->c = sp_model_config(lm->model);
+    *head = lm->c->head[at].name;
     return SP_OK;
 }
 
@@ -66,13 +92,11 @@ static enum sp_code alloc_round(struct sp_lm *lm, struct sp_error *err) {
 static enum sp_code open_all(struct sp_lm *lm, const struct sp_lm_options *o,
                              struct sp_error *err) {
     const char *head = NULL;
-    enum sp_code code = sp_model_open(&lm->model, o->model, err);
+    enum sp_code code = open_model(lm, o, &head, err);
     if (code) return code;
-    lm->c = sp_model_config(lm->model);
     lm->dtype = o->dtype;
     sp_kernels_init(&lm->k);
-    code = find_head(lm, o, &head, err);
-    if (!code) code = sp_tokenizer_open(&lm->tok, sp_model_dir(lm->model), err);
+    code = sp_tokenizer_open(&lm->tok, sp_model_dir(lm->model), err);
     if (!code) code = sp_backend_open(&lm->be, o->device, o->n_thread, err);
     struct sp_net_options net = {0, (uint32_t)lm->c->n_layer - 1, o->dtype};
     if (!code) code = sp_net_new(&lm->net, lm->model, lm->be, &net, err);

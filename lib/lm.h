@@ -25,11 +25,13 @@ struct sp_lm;
 struct sp_lm_seq;
 
 struct sp_lm_options {
-    const char *model;  /* -m; NULL: $STATEPIPE_MODEL, else the shipped model */
-    const char *head;   /* a language model's; NULL: the default head, else the first that is one */
-    bool or_answers;    /* else a tag head that finds answers will do (sp_head_finds_answers) */
-    const char *device; /* "auto", ... */
-    int n_thread;       /* 0: all cores */
+    const char *model; /* -m; NULL: $STATEPIPE_MODEL, else the shipped model */
+    const char *head;  /* a language model's; NULL: the default head, else the first that is one */
+    /* Else a tag head that finds answers will do (sp_head_finds_answers), else the model in this
+     * one's folder `fill`. */
+    bool or_answers;
+    const char *device;  /* "auto", ... */
+    int n_thread;        /* 0: all cores */
     enum sp_dtype dtype; /* of products: SP_F32 or SP_BF16 */
 };
 

@@ -102,6 +102,22 @@ END
     [[ $stderr == *"2 slots in the text: this model answers one at a time"* ]]
 }
 
+@test "a model that answers no questions may have one in its folder fill" {
+    cp -r "$TREE/share/model" tagger
+    rm -rf tagger/fill
+    cp -r "$model" tagger/fill
+    model=tagger run -0 fill --doc doc -q 'a=?__' -n 1
+    [[ $output == *12 ]]
+    STATEPIPE_MODEL=tagger run -0 "$STATEPIPE_BUILD/bin/fill" --doc doc -q 'a=?__' -n 1
+    [[ $output == *12 ]]
+    rm tagger/fill/model.safetensors
+    model=tagger run -66 --separate-stderr fill --doc doc -q 'a=?__'
+    [[ $stderr == *"tagger/fill has neither model.safetensors"* ]]
+    rm -r tagger/fill
+    model=tagger run -2 --separate-stderr fill --doc doc -q 'a=?__'
+    [[ $stderr == *"tagger is no language model and finds no answers"* ]]
+}
+
 @test "a template with the question behind the document is no template for finding" {
     cp -r "$model" turned
     sed -i 's/"{query}[^"]*"/"{doc}{query}"/' turned/config.json
