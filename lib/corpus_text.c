@@ -194,7 +194,9 @@ bool sp_text_case(struct sp_text *t, size_t from, enum sp_case to) {
         utf8proc_int32_t other = upper ? utf8proc_toupper(code) : utf8proc_tolower(code);
         uint8_t bytes[4];
         utf8proc_ssize_t n = code < 0 ? 0 : utf8proc_encode_char(other, bytes);
-        if (n > 0)
+        if (code == 0xDF && upper) /* the capital sharp s of newer Unicode tables is hardly used */
+            sp_edit_replace(&e, i, "SS", 2);
+        else if (n > 0)
             sp_edit_replace(&e, i, (char *)bytes, (size_t)n);
         else
             sp_edit_keep(&e, i, next - i);

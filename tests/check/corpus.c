@@ -36,7 +36,7 @@ static void check_layout(void) {
     sp_text_free(&t);
     start_text(&t, "x große Universität y", "große Universität");
     sp_text_case(&t, 0, SP_CASE_UPPER);
-    check_ok(span_is(&t, "GROẞE UNIVERSITÄT") || span_is(&t, "GROßE UNIVERSITÄT"), "case: %s", t.s);
+    check_ok(span_is(&t, "GROSSE UNIVERSITÄT"), "case: %s", t.s);
     sp_text_free(&t);
     start_text(&t, "x MIT y", "MIT");
     sp_text_space_letters(&t, 2);
@@ -82,11 +82,12 @@ static void check_documents(void) {
         for (uint64_t i = 0; !code && i < 3000; i++) {
             code = sp_corpus_make(corpus, check_state.seed, i, NULL, 4, &cv, &err);
             n_span += cv.n_span;
+            n_bad += cv.text && strspn(cv.text, " \r\n\t\f") == cv.n;
             for (size_t s = 0; !code && s < cv.n_span; s++)
                 n_bad += cv.span[s].end > cv.n || cv.span[s].start >= cv.span[s].end;
         }
-        check_ok(!code && n_span > 9000 && n_bad == 0, "split %d: %zu spans, %zu bad: %s", k,
-                 n_span, n_bad, code ? err.msg : "fine");
+        check_ok(!code && n_span > 9000 && n_bad == 0, "split %d: %zu spans, %zu bad or empty: %s",
+                 k, n_span, n_bad, code ? err.msg : "fine");
         sp_cv_clear(&cv);
         sp_corpus_free(corpus);
     }
