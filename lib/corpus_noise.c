@@ -3,6 +3,7 @@
 #include "corpus_internal.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef bool (*noise_pass)(struct sp_text *t, uint64_t *random);
@@ -208,13 +209,49 @@ static bool pass_plain(struct sp_text *t, uint64_t *random) {
 
 /* Bytes outside ASCII lost, as a wrong encoding does. */
 static bool pass_mojibake(struct sp_text *t, uint64_t *random) {
-    const char *sign = sp_draw_percent(random, 50) ? "?" : "\xEF\xBF\xBD";
+    static const char *const signs[] = {"?", "\xEF\xBF\xBD", " "};
+    const char *sign = signs[sp_draw_below(random, 3)];
     struct sp_edit e;
     sp_edit_start(&e, t, 0);
     for (size_t i = 0, next; i < t->n; i = next) {
         next = sp_utf8_next(t->s, i, t->n);
         if (next - i > 1)
             sp_edit_replace(&e, i, sign, strlen(sign));
+        else
+            sp_edit_keep(&e, i, 1);
+    }
+    return sp_edit_finish(&e);
+}
+
+/* Bytes outside ASCII written out, as some exports do: \xe2\x80\xa2. */
+static bool pass_escapes(struct sp_text *t, uint64_t *random) {
+    (void)random;
+    struct sp_edit e;
+    sp_edit_start(&e, t, 0);
+    for (size_t i = 0; i < t->n; i++) {
+        char written[8];
+        if ((uint8_t)t->s[i] < 0x80) {
+            sp_edit_keep(&e, i, 1);
+        } else {
+            snprintf(written, sizeof written, "\\x%02x", (uint8_t)t->s[i]);
+            sp_edit_replace(&e, i, written, 4);
+        }
+    }
+    return sp_edit_finish(&e);
+}
+
+/* Signs as HTML writes them. */
+static bool pass_entities(struct sp_text *t, uint64_t *random) {
+    const char *quote = sp_draw_percent(random, 50) ? "&#39;" : "&apos;";
+    struct sp_edit e;
+    sp_edit_start(&e, t, 0);
+    for (size_t i = 0; i < t->n; i++) {
+        const char *name = t->s[i] == '&'    ? "&amp;"
+                           : t->s[i] == '\'' ? quote
+                           : t->s[i] == '"'  ? "&quot;"
+                                             : NULL;
+        if (name)
+            sp_edit_replace(&e, i, name, strlen(name));
         else
             sp_edit_keep(&e, i, 1);
     }
@@ -274,6 +311,8 @@ static const struct {
     {"hyphens", pass_hyphens},
     {"plain", pass_plain},
     {"mojibake", pass_mojibake},
+    {"escapes", pass_escapes},
+    {"entities", pass_entities},
     {"tight", pass_tight},
     {"margin", pass_margin},
     {"no_margin", pass_no_margin},

@@ -46,9 +46,9 @@ static void check_layout(void) {
 
 /* A pass may damage a label's letters, never its place: first and last byte come from the label. */
 static void check_noise(void) {
-    static const char *const pass[] = {"crlf",           "flat",      "rewrap", "blank_lines",
-                                       "no_blank_lines", "spaces",    "nbsp",   "plain",
-                                       "margin",         "no_margin", "tight"};
+    static const char *const pass[] = {
+        "crlf",  "flat",   "rewrap",    "blank_lines", "no_blank_lines", "spaces",  "nbsp",
+        "plain", "margin", "no_margin", "tight",       "escapes",        "entities"};
     uint64_t random = check_random();
     for (size_t k = 0; k < sizeof pass / sizeof *pass; k++) {
         bool ok = true;
