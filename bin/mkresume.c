@@ -1,5 +1,6 @@
 /* mkresume: synthetic CVs with gold spans, as JSON lines. */
 #include "../lib/corpus.h"
+#include "../lib/mark.h"
 #include "../lib/json.h"
 #include "cli.h"
 
@@ -21,8 +22,8 @@ static const struct sp_option options[] = {
      0, 0},
     {SP_OPT_INT, 0, "slots", "N", "up to N questions about each (default 0)", &opt_slots, 0,
      SP_CV_QUESTIONS_MAX},
-    {SP_OPT_CHOICE, 0, "form", "cv|after|before",
-     "where questions stand (default cv: not in the text)", &opt_form, 0, 0},
+    {SP_OPT_CHOICE, 0, "form", "cv|after|before|marked", "where questions stand (cv: apart)",
+     &opt_form, 0, 0},
     {SP_OPT_FLAG, 0, "text", NULL, "the text alone, a form feed behind each", &opt_text, 0, 0},
     CLI_OPTION_END};
 
@@ -125,19 +126,44 @@ struct page {
     size_t n_answer;
 };
 
+/* Is the question in front of the CV? */
+static bool is_before(void) {
+    return strcmp(opt_form, "before") == 0 || strcmp(opt_form, "marked") == 0;
+}
+
+/* The CV with the question's words marked; the answer moves with what stands before it, and has no
+ * mark at its end. Closes f. */
+static enum sp_code write_marked(const struct sp_cv *cv, const struct sp_cv_question *q, FILE *f,
+                                 struct page *page, struct sp_error *err) {
+    size_t n, *at = NULL, n_mark = 0;
+    char *text = sp_mark_words(q->query, strlen(q->query), cv->text, cv->n, &n, &at, &n_mark);
+    if (text) fwrite(text, 1, n, f);
+    for (size_t i = 0; i < n_mark; i++) {
+        page->answer[0][0] += at[i] <= q->start;
+        page->answer[0][1] += at[i] < q->end;
+    }
+    free(text);
+    free(at);
+    if (fclose(f) == 0 && text) return SP_OK;
+    free(page->text);
+    return sp_error_memory(err, "a CV");
+}
+
 /* after: questions and answers behind the CV, as fill_template does it; an answer's place takes the
- * end of its line in. before: question `only`, and the CV. */
+ * end of its line in. before: question `only`, and the CV; marked: the same with
+ * marks. */
 static enum sp_code make_page(const struct sp_cv *cv, size_t only, struct page *page,
                               struct sp_error *err) {
     *page = (struct page){0};
     FILE *f = open_memstream(&page->text, &page->n);
     if (!f) return sp_error_memory(err, "a CV");
-    if (strcmp(opt_form, "before") == 0) {
+    if (is_before()) {
         const struct sp_cv_question *q = &cv->question[only];
         int n = fprintf(f, "Q: %s\n\n", q->query);
         page->answer[0][0] = q->start + (size_t)n;
         page->answer[0][1] = q->end + (size_t)n;
         page->n_answer = q->end > 0;
+        if (strcmp(opt_form, "marked") == 0) return write_marked(cv, q, f, page, err);
     }
     fwrite(cv->text, 1, cv->n, f);
     for (size_t i = 0; i < cv->n_question && strcmp(opt_form, "after") == 0; i++) {
@@ -152,7 +178,7 @@ static enum sp_code make_page(const struct sp_cv *cv, size_t only, struct page *
 }
 
 static void print_page(const struct sp_cv *cv, const struct page *page, char *scratch) {
-    const bool labels = strcmp(opt_form, "before") != 0;
+    const bool labels = !is_before();
     printf("\"text\": %.*s, \"spans\": [", (int)sp_json_escape(scratch, page->text, page->n),
            scratch);
     if (labels) print_spans(cv);
@@ -164,10 +190,11 @@ static void print_page(const struct sp_cv *cv, const struct page *page, char *sc
     printf(", \"lang\": \"%s\", \"layout\": \"%s\"", cv->lang, cv->layout);
 }
 
-/* Line `only` of a document: of its questions with the form before, else there is one. */
+/* Line `only` of a document: of its questions with a form that puts them in front, else there is
+ * one. */
 static enum sp_code print_cv(const struct sp_cv *cv, int64_t index, size_t only,
                              struct sp_error *err) {
-    const bool each = strcmp(opt_form, "before") == 0;
+    const bool each = is_before();
     struct page page;
     enum sp_code code = make_page(cv, only, &page, err);
     if (code) return code;
@@ -204,7 +231,7 @@ static enum sp_code run(struct sp_error *err) {
         code = sp_corpus_make(corpus, (uint64_t)opt_seed, (uint64_t)i, opt_layout,
                               (uint32_t)opt_slots, &cv, err);
         if (code) sp_error_prefix(err, "document %lld", (long long)i);
-        size_t n_line = strcmp(opt_form, "before") == 0 ? cv.n_question : 1;
+        size_t n_line = is_before() ? cv.n_question : 1;
         for (size_t k = 0; !code && k < n_line; k++) code = print_cv(&cv, i, k, err);
     }
     sp_cv_clear(&cv);

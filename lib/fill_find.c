@@ -1,6 +1,7 @@
 /* Slots by a tag head: the question is read, then the document, and a stretch of it is the answer.
  */
 #include "fill_internal.h"
+#include "mark.h"
 #include "records_write.h"
 #include "task.h"
 #include "utf8.h"
@@ -35,22 +36,27 @@ static char *put(char *at, const char *text, size_t n) {
 /* The model's template with both put in; by default the question is a line above the document. */
 static enum sp_code expand(struct reading *r, const char *template, const char *query,
                            const char *doc, size_t n_doc, struct sp_error *err) {
-    static const char query_field[] = "{query}", doc_field[] = "{doc}";
+    static const char query_field[] = "{query}", doc_field[] = "{doc}", marked[] = "{marked_doc}";
     if (!template[0]) template = "{query}\n{doc}";
-    const char *q = strstr(template, query_field), *d = strstr(template, doc_field);
-    size_t n = strlen(template) + strlen(query) + n_doc, n_whole;
-    char *text = malloc(n + 1), *at = text;
-    if (!text) return sp_error_memory(err, "a document");
-    at = put(at, template, (size_t)(q - template));
-    at = put(at, query, strlen(query));
-    q += strlen(query_field);
-    at = put(at, q, (size_t)(d - q));
-    r->doc = (size_t)(at - text);
-    at = put(at, doc, n_doc);
-    d += strlen(doc_field);
-    at = put(at, d, strlen(d));
-    r->text = sp_utf8_repair(text, (size_t)(at - text), &n_whole);
-    r->n_text = n_whole;
+    const char *q = strstr(template, query_field), *d = strstr(template, marked);
+    char *doc_marked = NULL, *text = NULL;
+    size_t n_field = d ? strlen(marked) : strlen(doc_field), n_whole;
+    if (d) doc = doc_marked = sp_mark_words(query, strlen(query), doc, n_doc, &n_doc, NULL, NULL);
+    if (!d) d = strstr(template, doc_field);
+    if (doc) text = malloc(strlen(template) + strlen(query) + n_doc + 1);
+    if (text) {
+        char *at = put(text, template, (size_t)(q - template));
+        at = put(at, query, strlen(query));
+        q += strlen(query_field);
+        at = put(at, q, (size_t)(d - q));
+        r->doc = (size_t)(at - text);
+        at = put(at, doc, n_doc);
+        d += n_field;
+        at = put(at, d, strlen(d));
+        r->text = sp_utf8_repair(text, (size_t)(at - text), &n_whole);
+        r->n_text = n_whole;
+    }
+    free(doc_marked);
     free(text);
     return r->text ? SP_OK : sp_error_memory(err, "a document");
 }
@@ -91,8 +97,11 @@ static enum sp_code add(struct sp_fill_answers *out, const char *text, size_t n,
     struct sp_fill_answer *a = &out->item[out->n++];
     a->p = p;
     a->text = calloc(1, sizeof *a->text);
-    char *shown = malloc(SP_UTF8_MAX * n + 1);
-    if (shown) shown[sp_text_clean(shown, text, n)] = 0;
+    char *bare = malloc(n + 1), *shown = malloc(SP_UTF8_MAX * n + 1);
+    size_t n_bare = 0;
+    for (size_t i = 0; bare && i < n; i++)
+        if (text[i] != SP_MARK) bare[n_bare++] = text[i];
+    if (bare && shown) shown[sp_text_clean(shown, bare, n_bare)] = 0;
     if (a->text)
         a->text[0] = shown;
     else

@@ -195,7 +195,8 @@ static enum sp_code read_default_head(const struct config_text *t, struct sp_con
     return SP_OK;
 }
 
-/* "{doc}", then "{query}" once, then perhaps "{answer}" once; or "{query}" before "{doc}". */
+/* "{doc}", then "{query}" once, then perhaps "{answer}" once; or "{query}" before
+ * "{doc}" or "{marked_doc}". */
 static enum sp_code read_template(const struct config_text *t, struct sp_config *c,
                                   sp_json_node node, struct sp_error *err) {
     if (node < 0) return SP_OK;
@@ -204,15 +205,17 @@ static enum sp_code read_template(const struct config_text *t, struct sp_config 
     if (code) return code;
     const char *doc = c->fill_template, *query = strstr(doc, "{query}");
     const char *answer = strstr(doc, "{answer}");
-    const char *found = strstr(doc, "{doc}");
-    bool ok = found && !strstr(found + 1, "{doc}") && query && !strstr(query + 1, "{query}");
-    bool finds = ok && query < found && !answer;
+    const char *found = strstr(doc, "{doc}"), *marked = strstr(doc, "{marked_doc}");
+    bool ok = (found != NULL) != (marked != NULL) && query && !strstr(query + 1, "{query}") &&
+              (!found || !strstr(found + 1, "{doc}")) &&
+              (!marked || !strstr(marked + 1, "{marked_doc}"));
+    bool finds = ok && query < (found ? found : marked) && !answer;
     if (ok && found == doc && (!answer || (answer > query && !strstr(answer + 1, "{answer}"))))
         return SP_OK;
     if (finds) return SP_OK;
     return sp_error_set(err, SP_E_DATA,
                         "%s: \"fill_template\" is not {doc}, then {query}, then perhaps {answer}, "
-                        "each once; nor {query}, then {doc}",
+                        "each once; nor {query}, then {doc} or {marked_doc}",
                         t->name);
 }
 

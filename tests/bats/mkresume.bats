@@ -77,6 +77,22 @@ for plain, line in zip(sys.stdin, open(sys.argv[1] + "/after")):
 assert not before' "$BATS_TEST_TMPDIR"
 }
 
+@test "mkresume --form marked: the same as before, but for a mark behind what the question has too" {
+    pipe 'mkresume -n 600 --slots 3 --form before' >"$BATS_TEST_TMPDIR/before"
+    pipe 'mkresume -n 600 --slots 3 --form marked' | python3 -c '
+import json, sys
+marks = inside = 0
+for plain, line in zip(open(sys.argv[1] + "/before"), sys.stdin):
+    b, m = json.loads(plain), json.loads(line)
+    assert m["text"].replace("\1", "") == b["text"]
+    marks += m["text"].count("\1")
+    for (s, e, _), (t, f, _) in zip(b["spans"], m["spans"], strict=True):
+        said = m["text"].encode()[t:f].decode()
+        inside += "\1" in said
+        assert said.replace("\1", "") == b["text"].encode()[s:e].decode() and said[-1] != "\1"
+assert marks > 500 and inside > 0, (marks, inside)' "$BATS_TEST_TMPDIR"
+}
+
 @test "mkresume is deterministic, and --skip enters the same series" {
     pipe 'mkresume -n 20 --seed 5' >"$BATS_TEST_TMPDIR/a"
     pipe 'LC_ALL=C.UTF-8 mkresume -n 20 --seed 5' | cmp - "$BATS_TEST_TMPDIR/a"
