@@ -16,8 +16,10 @@ extern "C" {
 enum sp_cuda_type { SP_CUDA_F32, SP_CUDA_BF16, SP_CUDA_F16 };
 typedef void *sp_cuda_stream; /* cudaStream_t */
 
-/* All sequences of a. len_max: the longest one's length, or an upper bound; short ones take smaller
- * tiles. a->n_seq up to 2^31 - 1. */
+/* All sequences of a, of at most 2^30 tokens. len_max: the longest one's length, or an upper bound:
+ * sequences of up to 16, up to 32 and more tokens take different tiles, a launch for each of the
+ * three that there may be. A sequence's bits depend on nothing but itself. a->n_seq up to 2^31 - 1.
+ */
 int sp_scan_fwd_cuda(const struct sp_scan *a, enum sp_cuda_type type, int64_t len_max,
                      sp_cuda_stream stream);
 

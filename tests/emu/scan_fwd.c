@@ -13,8 +13,10 @@ struct outcome {
     bool ok;
 };
 
-/* The case on the emulated device; its inputs are rounded to `type` first. */
-static struct outcome run(struct scan_case *s, enum sp_cuda_type type, bool in_place) {
+/* The case on the emulated device, cut into segments (0: not); its inputs are rounded to `type`
+ * first. */
+static struct outcome run_cut(struct scan_case *s, enum sp_cuda_type type, bool in_place,
+                              int64_t segment) {
     struct sp_scan a = scan_args(s);
     int64_t wide = s->n_tok * a.ldy, n_len = 0;
     a.x = cuda_typed(a.x, wide, type);
@@ -39,10 +41,21 @@ static struct outcome run(struct scan_case *s, enum sp_cuda_type type, bool in_p
     if (in_place) a.y = (float *)(uintptr_t)(n_len % 2 || !a.z ? a.x : a.z);
     a.chunk_state = o.chunk;
     cuda_next_schedule();
-    o.ok = cuda_launched(sp_scan_fwd_cuda(&a, type, n_len, NULL));
+    int error;
+    if (segment > 0) {
+        float *work = cuda_output(sp_scan_split_cuda_workspace(&a, n_len, segment), SP_CUDA_F32);
+        error = sp_scan_split_cuda(&a, type, n_len, segment, work, NULL);
+    } else {
+        error = sp_scan_fwd_cuda(&a, type, n_len, NULL);
+    }
+    o.ok = cuda_launched(error);
     o.y = cuda_to_floats(a.y, wide, type);
     if (!in_place) o.ok = o.ok && cuda_padding_kept(o.y, s->n_tok, a.d_inner, a.ldy);
     return o;
+}
+
+static struct outcome run(struct scan_case *s, enum sp_cuda_type type, bool in_place) {
+    return run_cut(s, type, in_place, 0);
 }
 
 /* Rows of length ld against dense rows in double precision. */
@@ -129,13 +142,15 @@ static void check_schedules(void) {
 }
 
 /* A document in two parts through its state is the document in one, up to rounding; and what is
- * packed beside it changes no bit of it. */
+ * packed beside it changes no bit of it, whatever tiles the others need. */
 static void check_states(void) {
+    static const int64_t middle[] = {10, 16, 17, 30, 97};
     struct kernel_error e = {0};
     bool alone = true, ok = true;
-    for (int i = 0; i < cuda_cases(6); i++) {
+    for (int i = 0; i < cuda_cases(10); i++) {
         struct scan_case s;
-        int64_t len[3] = {PICK(lengths), 97, PICK(lengths)}, cut = check_random_int(1, 96);
+        int64_t n = middle[i % 5], len[3] = {PICK(lengths), n, PICK(lengths)};
+        int64_t cut = check_random_int(1, n - 1);
         scan_make(&s, 3, len, PICK(inners), PICK(state_sizes), i % 8, 0);
         struct outcome whole = run(&s, SP_CUDA_F32, false);
         struct sp_scan a = scan_args(&s);
@@ -152,19 +167,57 @@ static void check_states(void) {
             a.state_out = &state;
             a.y = y;
             cuda_next_schedule();
-            ok = cuda_launched(sp_scan_fwd_cuda(&a, SP_CUDA_F32, 97, NULL)) && ok;
+            int64_t part_len = part_ends[1] - part_ends[0];
+            ok = cuda_launched(sp_scan_fwd_cuda(&a, SP_CUDA_F32, part_len, NULL)) && ok;
             if (part == 0)
-                alone =
-                    kernel_same_bits(state, whole.state + s.n_state, s.n_state) && alone &&
-                    kernel_same_bits(y + ends[0] * a.ldy, whole.y + ends[0] * a.ldy, 97 * a.ldy);
+                alone = kernel_same_bits(state, whole.state + s.n_state, s.n_state) && alone &&
+                        kernel_same_bits(y + ends[0] * a.ldy, whole.y + ends[0] * a.ldy, n * a.ldy);
         }
         kernel_compare(&e, state, whole.state + s.n_state, s.n_state);
-        kernel_compare(&e, y + ends[0] * a.ldy, whole.y + ends[0] * a.ldy, 97 * a.ldy);
+        kernel_compare(&e, y + ends[0] * a.ldy, whole.y + ends[0] * a.ldy, n * a.ldy);
         kernel_end_case();
     }
     check_ok(ok && kernel_error(&e) < 1e-6, "scan_fwd_cuda: in two parts %.2g from in one",
              kernel_error(&e));
     check_ok(alone, "scan_fwd_cuda: packing changes no bit");
+}
+
+/* Sequences cut into segments, beside some that are not: the same as in one piece up to rounding,
+ * to the bit where a sequence is no longer than a segment, in every schedule the same bits. */
+static void check_split(enum sp_cuda_type type, int n_case) {
+    static const int64_t longer[] = {63, 64, 65, 127, 128, 129, 200, 257};
+    struct kernel_error oracle[2] = {0}, chunk = {0};
+    bool ok = true, same = true, uncut = true;
+    for (int i = 0; i < n_case; i++) {
+        struct scan_case s;
+        int64_t segment = 64 * (1 + i % 2);
+        int64_t len[3] = {PICK(longer), i % 2 ? 15 : 60, PICK(longer)};
+        scan_make(&s, check_random_int(1, 3), len, PICK(inners), PICK(state_sizes),
+                  i % SCAN_N_OPTIONS, i % 3 * 2);
+        struct outcome o = run_cut(&s, type, false, segment);
+        struct outcome again = run_cut(&s, type, i % 2, segment), whole = run(&s, type, false);
+        struct scan_result r = scan_forward(&kernel_state.path[0], &s, s.a.d_inner);
+        ok = ok && o.ok && again.ok && whole.ok;
+        compare_oracle(oracle, &s, &o);
+        kernel_compare(&chunk, o.chunk, r.chunk, s.n_chunk * s.n_state);
+        same = same && kernel_same_bits(o.state, again.state, s.a.n_seq * s.n_state);
+        for (int64_t t = 0; t < s.n_tok; t++)
+            same = same && kernel_same_bits(o.y + t * s.a.ldy, again.y + t * s.a.ldy, s.a.d_inner);
+        for (int64_t q = 0; q < s.a.n_seq; q++)
+            if (len[q] <= segment)
+                uncut = uncut && kernel_same_bits(o.state + q * s.n_state,
+                                                  whole.state + q * s.n_state, s.n_state);
+        kernel_end_case();
+    }
+    const char *name = cuda_type_name[type];
+    check_ok(ok && kernel_error(&oracle[0]) < cuda_tolerance[type] &&
+                 kernel_error(&oracle[1]) < 1e-6,
+             "scan_split_cuda %s: y %.2g, final states %.2g from double precision", name,
+             kernel_error(&oracle[0]), kernel_error(&oracle[1]));
+    check_ok(kernel_error(&chunk) < 1e-6, "scan_split_cuda %s: chunk states %.2g from plain C",
+             name, kernel_error(&chunk));
+    check_ok(same, "scan_split_cuda %s: the same bits in every schedule, also in place", name);
+    check_ok(uncut, "scan_split_cuda %s: what is not cut has the bits it has in one piece", name);
 }
 
 /* The largest state asks for more shared memory than a kernel gets unasked on most devices; A and
@@ -208,6 +261,8 @@ int main(int argc, char **argv) {
         check_random_shapes((enum sp_cuda_type)type, cuda_cases(type == 0 ? 24 : 9));
     check_schedules();
     check_states();
+    for (int type = 0; type < CUDA_N_TYPE; type++)
+        check_split((enum sp_cuda_type)type, cuda_cases(type == 0 ? 12 : 4));
     check_large_state();
     if (check_state.bench) {
         bench(16);
