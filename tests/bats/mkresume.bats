@@ -103,7 +103,7 @@ assert marks > 500 and inside > 0, (marks, inside)' "$BATS_TEST_TMPDIR"
 @test "mkresume writes the same on every machine" {
     # A change of the corpus changes this on purpose; put the new digest in.
     run -0 pipe 'mkresume -n 500 --seed 7 --split all --slots 3 | sha256sum'
-    [ "$output" = "ef5a28dab72d9aaf823e4818a4645e5fd49f85ec6a8ea0a9b7a9df8d97486a23  -" ]
+    [ "$output" = "c16e1aafbb2636e334da90e43597b8333f5cbb0dd009d6a402940d6e2fece3a7  -" ]
 }
 
 @test "mkresume: training does not see the lines held out of the lists" {
