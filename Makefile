@@ -65,7 +65,18 @@ CUDA_SRC  := $(wildcard kernels/cuda/*.cu)
 NVCC      := $(shell command -v nvcc)
 COMPLETION := $(addprefix $(BUILD)/completions/,statepipe.bash _statepipe statepipe.fish)
 
-all: $(PROG) $(COMPLETION) $(BUILD)/cuda.note
+# CUDA_HOME is where nvcc has its headers, where that is not the system's own place. ccache knows nvcc
+# too, and seven architectures take minutes.
+CUDA_PLUGIN :=
+ifneq ($(NVCC),)
+CCACHE      := $(shell command -v ccache)
+CUDA_HOME   := $(shell $(NVCC) --dryrun none.cu 2>&1 | sed -n 's/^\#$$ TOP=//p')
+CUDA_PLUGIN := $(if $(wildcard $(CUDA_HOME)/include/cublas_v2.h /usr/include/cublas_v2.h), \
+               $(if $(filter 0,$(SAN)),$(BUILD)/plugin/cuda.so))
+endif
+
+all: programs $(or $(CUDA_PLUGIN),$(BUILD)/cuda.note)
+programs: $(PROG) $(COMPLETION)
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -74,11 +85,12 @@ help:
 #: make demo        print the records of the sample CVs, one of them a PDF
 #: make check       run every test; SAN=1: under AddressSanitizer and UBSan; T="a b": those suites
 #: make fuzz        fuzz with clang's libFuzzer, FUZZ_SECONDS=60 per target
-#: make cuda        compile the CUDA kernels for all of CUDA_ARCHS and check registers and spills
+#: make cuda        check registers and spills of the CUDA kernels for all of CUDA_ARCHS
 #: make bench       measure the kernels and the programs
 #: make model       train the shipped model anew, into MODEL_OUT=build/model (hours)
 #: make install     into PREFIX=/usr/local, below DESTDIR; make uninstall takes it away again
 #: make format      clang-format; make clean removes build/
+#: With nvcc `make` also builds the plugin of --device cuda, which takes minutes for all CUDA_ARCHS.
 #: Variables: BUILD=build CC=cc CXX=g++ CFLAGS='-O2 -g' CUDA_ARCHS='75 80 ...' V=1 (show commands)
 
 # ---- building ---------------------------------------------------------------------------------
@@ -93,7 +105,8 @@ $(BUILD)/obj/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx
 
 # Programs find what is installed relative to themselves; these are the last resort.
 $(BUILD)/obj/lib/model_find.o: DEFINES := -DSP_DATADIR='"$(datadir)/statepipe"'
-$(BUILD)/obj/bin/%.o $(BUILD)/obj/lib/backend.o: DEFINES := -DSP_LIBEXECDIR='"$(libexecdir)/statepipe"'
+$(BUILD)/obj/bin/%.o: DEFINES := -DSP_LIBEXECDIR='"$(libexecdir)/statepipe"'
+$(BUILD)/obj/lib/backend.o: DEFINES := -DSP_PLUGINDIR='"$(libdir)/statepipe"'
 
 $(BUILD)/obj/%.o: %.c | $(BUILD)/.probed
 	@mkdir -p $(@D)
@@ -141,8 +154,7 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 endif
 
 $(BUILD)/cuda.note: | $(PROG)
-	@echo "  CUDA   left out: $(if $(NVCC),no plugin in this version (the kernels: make cuda),no nvcc \
-	    here)"
+	@echo "  CUDA   left out: $(if $(NVCC),no cuBLAS beside nvcc,no nvcc here)"
 	@touch $@
 
 # ---- CUDA kernels: under the emulator (tests/emu), and through nvcc where it is ----------------
@@ -195,7 +207,7 @@ $(eval $(call emu_rules,$(BUILD)/emu,,))
 # of tests/emu: for tests only. What they need of the library they have in them.
 PLUGIN_C     := $(PLUGIN_SRC) lib/error.c lib/tensor.c
 PLUGIN_FLAGS := -fPIC -fvisibility=hidden
-PLUGIN_LINK  := -shared -Wl,-Bsymbolic -Wl,-z,defs
+PLUGIN_LINK  := -Wl,-Bsymbolic -Wl,-z,defs
 EMU_PLUGIN_OBJ := $(addprefix $(BUILD)/emu/,$(PLUGIN_C:.c=.o) runtime.o cublas.o)
 $(BUILD)/emu/lib/%.o: lib/%.c
 	@mkdir -p $(@D)
@@ -208,10 +220,32 @@ $(BUILD)/emu/runtime.o $(BUILD)/emu/cublas.o: $(BUILD)/emu/%.o: tests/emu/%.cc
 $(BUILD)/plugin/emu.so: $(EMU_PLUGIN_OBJ) $(addprefix $(BUILD)/emu/,$(EMU_KERNELS) emu.o)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CXX) $(PLUGIN_LINK) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ -lm
+	$(Q)$(CXX) -shared $(PLUGIN_LINK) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ -lm
 ifneq ($(EMU_CXX),)
 CHECK += $(BUILD)/plugin/emu.so
 endif
+
+# One object per file for all of CUDA_ARCHS and the PTX of the last, which later devices compile.
+NVCC_ARCHS = $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
+             -gencode arch=$(CUDA_LAST),code=$(CUDA_LAST)
+CUDA_LAST = compute_$(lastword $(CUDA_ARCHS))
+CUDA_PLUGIN_OBJ := $(addprefix $(BUILD)/cuda/,$(PLUGIN_C:.c=.o) $(CUDA_SRC:.cu=.o))
+$(BUILD)/cuda/archs: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CUDA_ARCHS)' | cmp -s - $@ || echo '$(CUDA_ARCHS)' >$@
+$(BUILD)/cuda/lib/%.o: lib/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,"$< for cuda")
+	$(Q)$(CC) $(ALL_CFLAGS) $(PLUGIN_FLAGS) -isystem $(CUDA_HOME)/include -c -o $@ $<
+$(BUILD)/cuda/kernels/%.o: kernels/%.cu $(BUILD)/cuda/archs
+	@mkdir -p $(@D)
+	$(call say,NVCC,"$< ($(CUDA_ARCHS))")
+	$(Q)$(CCACHE) $(NVCC) -std=c++17 -O3 -Xcompiler -fPIC $(NVCC_ARCHS) -MMD -MP -c -o $@ $<
+$(BUILD)/plugin/cuda.so: $(CUDA_PLUGIN_OBJ)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CXX) -shared $(PLUGIN_LINK) $(LDFLAGS) -o $@ $^ -L$(CUDA_HOME)/lib64 -lcudart_static \
+	    -lcublas -lrt -ldl -lpthread
 
 # What ptxas says of each kernel: registers, spills. One architecture for `make check`.
 CUDA_ARCHS      ?= 75 80 86 89 90 100 120
@@ -276,7 +310,7 @@ $(BUILD)/check/cuda_ptxas: tests/emu/ptxas \
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nexec tests/emu/ptxas $(filter %.ptxas,$^)\n' >$@ && chmod +x $@
 
-check: all $(CHECK) $(FUZZ) $(BUILD)/inject.so $(BUILD)/check/cuda_ptxas
+check: programs $(CHECK) $(FUZZ) $(BUILD)/inject.so $(BUILD)/check/cuda_ptxas
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run $(T)
 
 bench: all $(CHECK) $(BENCH)
@@ -322,7 +356,7 @@ INSTALLED = $(bindir)/statepipe $(libdir)/libstatepipe.a $(libdir)/pkgconfig/sta
     $(foreach m,$(MAN1),$(mandir)/man1/$(call MAN1_AS,$(m))) \
     $(foreach m,$(MAN_REST),$(mandir)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
 MAN_DIRS = $(addprefix $(mandir)/,man1 man5 man7)
-OWN_DIRS = $(libexecdir)/statepipe $(datadir)/statepipe $(datadir)/doc/statepipe
+OWN_DIRS = $(libexecdir)/statepipe $(libdir)/statepipe $(datadir)/statepipe $(datadir)/doc/statepipe
 
 install: all
 	install -d $(D)$(bindir) $(D)$(libexecdir)/statepipe $(D)$(libdir)/pkgconfig \
@@ -331,6 +365,7 @@ install: all
 	    $(D)$(datadir)/doc/statepipe
 	install $(BUILD)/bin/statepipe $(D)$(bindir)
 	install $(addprefix $(BUILD)/bin/,$(PROG_NAMES)) $(D)$(libexecdir)/statepipe
+	$(if $(CUDA_PLUGIN),install -D -m 644 $(CUDA_PLUGIN) $(D)$(libdir)/statepipe/cuda.so)
 	install -m 644 $(LIB) $(D)$(libdir)
 	install -m 644 lib/statepipe.h $(D)$(includedir)
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(libdir)|' -e 's|@INCLUDEDIR@|$(includedir)|' \
@@ -370,5 +405,5 @@ clean:
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help deps demo model cuda check bench fuzz install uninstall format clean
--include $(OBJ:.o=.d) $(EMU_OBJ:.o=.d) $(EMU_PLUGIN_OBJ:.o=.d)
+.PHONY: all programs FORCE help deps demo model cuda check bench fuzz install uninstall format clean
+-include $(OBJ:.o=.d) $(EMU_OBJ:.o=.d) $(EMU_PLUGIN_OBJ:.o=.d) $(CUDA_PLUGIN_OBJ:.o=.d)

@@ -59,6 +59,19 @@ static void report_cpu(void) {
     line("amx", text);
 }
 
+static void report_device(const char *name) {
+    struct sp_backend *be;
+    struct sp_error err;
+    char text[300];
+    if (sp_backend_open(&be, name, 0, &err)) {
+        line(name, err.msg);
+        return;
+    }
+    be->describe(be, text, sizeof text);
+    line(name, text);
+    be->free(be);
+}
+
 static bool report_backend(void) {
     struct sp_backend *be;
     struct sp_error err;
@@ -75,13 +88,9 @@ static bool report_backend(void) {
         snprintf(text, sizeof text, "$STATEPIPE_JOBS is %.20s", jobs);
         line("threads", text);
     }
-    if (sp_backend_open(&be, "cuda", 0, &err)) {
-        line("cuda", err.msg);
-    } else {
-        be->describe(be, text, sizeof text);
-        line("cuda", text);
-        be->free(be);
-    }
+    report_device("cuda");
+    char path[4096];
+    if (sp_plugin_find("emu", path, sizeof path)) report_device("emu");
     return true;
 }
 

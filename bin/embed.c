@@ -5,14 +5,14 @@
 #include <limits.h>
 
 static struct {
-    const char *model, *wire;
+    const char *model, *wire, *device;
     bool force;
     int verbose;
-} opt = {.wire = "f32"};
+} opt = {.wire = "f32", .device = "auto"};
 
-static const struct sp_option options[] = {CLI_OPTION_MODEL(opt.model), CLI_OPTION_WIRE(opt.wire),
-                                           CLI_OPTION_FORCE(opt.force),
-                                           CLI_OPTION_VERBOSE(opt.verbose), CLI_OPTION_END};
+static const struct sp_option options[] = {
+    CLI_OPTION_MODEL(opt.model), CLI_OPTION_WIRE(opt.wire),       CLI_OPTION_DEVICE(opt.device),
+    CLI_OPTION_FORCE(opt.force), CLI_OPTION_VERBOSE(opt.verbose), CLI_OPTION_END};
 
 static const struct sp_program program = {
     .name = "embed",
@@ -24,17 +24,27 @@ static const struct sp_program program = {
 struct embed {
     struct sp_model *model;
     const struct sp_config *c;
+    struct sp_backend *be;    /* NULL: rows of the mapped file are all it takes */
+    struct sp_embed_net *net; /* with be */
 };
+
+static enum sp_code open_device(struct embed *e, struct sp_error *err) {
+    if (strcmp(opt.device, "auto") == 0 || strcmp(opt.device, "cpu") == 0) return SP_OK;
+    SP_TRY(sp_backend_open(&e->be, opt.device, 1, err));
+    return sp_embed_net_new(&e->net, e->model, e->be, err);
+}
 
 static enum sp_code on_hello(void *ctx, struct sp_hello *hello, struct sp_record *rec,
                              struct sp_error *err) {
     struct embed *e = ctx;
     (void)rec;
     enum sp_code code;
-    if (e->model)
+    if (e->model) {
         code = sp_stream_model_check(e->model, hello, err);
-    else
+    } else {
         code = sp_stream_model_open(&e->model, opt.model, hello, err);
+        if (!code) code = open_device(e, err);
+    }
     if (code) return code;
     e->c = sp_model_config(e->model);
     char dir[PATH_MAX];
@@ -56,7 +66,9 @@ static enum sp_code add_hidden(struct embed *e, struct sp_record *chunk, struct 
     dim[1] = (uint64_t)e->c->d_model;
     code = sp_tensor_new(&hidden, SP_F32, 2, dim, err);
     if (code) return code;
-    code = sp_embed(e->model, ids->data, (int64_t)dim[0], hidden.data, err);
+    const int64_t n = (int64_t)dim[0];
+    code = e->net ? sp_embed_net_forward(e->net, ids->data, n, hidden.data, err)
+                  : sp_embed(e->model, ids->data, n, hidden.data, err);
     if (!code) return sp_record_put_tensor(chunk, "hidden", &hidden, err);
     sp_tensor_clear(&hidden);
     return code;
@@ -89,6 +101,8 @@ int main(int argc, char **argv) {
     enum sp_code code = cli_refuse_terminal(opt.force, &err);
     status =
         filter_main(&program, &filter, opt.verbose ? describe : NULL, n_operand, argv, code, &err);
+    sp_embed_net_free(e.net);
+    if (e.be) e.be->free(e.be);
     sp_model_free(e.model);
     return cli_close(&program, status);
 }

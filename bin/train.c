@@ -35,7 +35,7 @@ static struct sp_train_options options = {.feed = {.path = "-",
                                                     .clip = 1},
                                           .checkpoint_minutes = 5,
                                           .seed = 1};
-static const char *task = "tag", *save_dtype = "f32";
+static const char *task = "tag", *save_dtype = "f32", *device = "auto";
 static int64_t seed = 1, threads;
 static int verbose;
 
@@ -76,6 +76,7 @@ static const struct sp_option option_table[] = {
      &options.checkpoint_minutes, 0, 1e6},
     {SP_OPT_CHOICE, 0, "save-dtype", "f32|bf16", "type of matrices as saved (f32)", &save_dtype, 0,
      0},
+    CLI_OPTION_DEVICE(device),
     {SP_OPT_INT, 0, "seed", "N", "of weights and shuffling (1)", &seed, 0, 9e15},
     {SP_OPT_FLAG, 0, "force", NULL, "start afresh, whatever DIR holds", &options.force, 0, 0},
     CLI_OPTION_END,
@@ -173,7 +174,7 @@ int main(int argc, char **argv) {
     fcntl(STDIN_FILENO, F_SETPIPE_SZ, PIPE_BYTES); /* smaller is only slower */
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
-    if (sp_backend_cpu_new(&be, (int)threads, &err)) return cli_fail(&program, &err);
+    if (sp_backend_open(&be, device, (int)threads, &err)) return cli_fail(&program, &err);
     if (verbose) {
         char text[512];
         be->describe(be, text, sizeof text);

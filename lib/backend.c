@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#ifndef SP_LIBEXECDIR
-#define SP_LIBEXECDIR "/usr/local/libexec/statepipe"
+#ifndef SP_PLUGINDIR
+#define SP_PLUGINDIR "/usr/local/lib/statepipe"
 #endif
 
 bool sp_plugin_find(const char *name, char *path, size_t size) {
@@ -23,11 +23,11 @@ bool sp_plugin_find(const char *name, char *path, size_t size) {
     exe[n_exe > 0 ? n_exe : 0] = 0;
     char *slash = strrchr(exe, '/');
     if (slash) *slash = 0;
-    /* Installed in libexec/statepipe; built in build/bin or build/check; compiled in. */
+    /* Built in build/bin or build/check; installed, in libexec/statepipe; compiled in. */
     const char *const places[][2] = {
-        {exe, "plugin"}, {exe, "../plugin"}, {SP_LIBEXECDIR, "plugin"}};
+        {exe, "/../plugin"}, {exe, "/../../lib/statepipe"}, {SP_PLUGINDIR, ""}};
     for (size_t i = slash ? 0 : 2; i < sizeof places / sizeof *places; i++) {
-        int n = snprintf(path, size, "%s/%s/%s.so", places[i][0], places[i][1], name);
+        int n = snprintf(path, size, "%s%s/%s.so", places[i][0], places[i][1], name);
         if (n > 0 && (size_t)n < size && access(path, R_OK) == 0) return true;
     }
     return false;

@@ -30,6 +30,23 @@ struct sp_weight;
  * bits depend on its kind and its values only, never on what else is in the batch. */
 #define SP_STEP_ROWS 8
 
+/* A decode step of a mixer between its in_proj and its out_proj (net.c's equations), for n_seq
+ * sequences of one token. */
+struct sp_mixer {
+    int64_t n_seq, d_inner, d_conv, d_state, dt_rank;
+    const float *xz; /* (n_seq, 2 * d_inner), ldxz: x, then z */
+    int64_t ldxz;
+    const float *conv_w;    /* (d_inner, d_conv) */
+    const float *conv_bias; /* (d_inner) or NULL */
+    struct sp_weight *x_proj, *dt_proj;
+    float part_norm_eps;          /* dt, B and C are normalised first; negative: not */
+    const float *dt_bias, *A, *D; /* (d_inner), (d_inner, d_state), (d_inner) */
+    float *const *conv_state;     /* (n_seq), host; of (d_conv - 1, d_inner), moved on */
+    float *const *ssm_state;      /* (n_seq), host; of (d_inner, d_state), moved on */
+    float *y;                     /* (n_seq, d_inner), ldy */
+    int64_t ldy;
+};
+
 struct sp_backend {
     int abi;
     const char *name; /* "cpu", "cuda", "emu" */
@@ -98,6 +115,11 @@ struct sp_backend {
                                 const uint32_t *id, int64_t n, const float *dy,
                                 struct sp_error *err);
 
+    /* The step in one operation, where the backend has one (else NULL). *done: it was made; false:
+     * it is made of the operations above, whose bits may be others. */
+    enum sp_code (*mixer_step)(struct sp_backend *be, const struct sp_mixer *m, bool *done,
+                               struct sp_error *err);
+
     /* Runs of operations that come again with the same arguments, as in decode; NULL: not offered.
      * key (n_bytes) tells runs apart. begin: *done when this run was made as a whole from an
      * earlier one, and the caller leaves its operations out; else it calls them, and end also when
@@ -114,7 +136,7 @@ enum sp_code sp_backend_open(struct sp_backend **be, const char *device, int n_t
                              struct sp_error *err);
 
 /* A plugin is a shared object NAME.so with this symbol, a struct sp_plugin. It is looked for in
- * $STATEPIPE_PLUGINS, else in `plugin` beside the program or beside the program's folder. */
+ * $STATEPIPE_PLUGINS, else in build/plugin or lib/statepipe, as seen from the program. */
 #define SP_PLUGIN_SYMBOL "sp_plugin"
 struct sp_plugin {
     int abi; /* SP_BACKEND_ABI; nothing else is looked at when it is another */

@@ -31,18 +31,25 @@ static enum sp_code too_little(size_t n_bytes, struct sp_error *err) {
         (double)n_bytes / (double)MIB, (double)n_free / (double)MIB, (double)n_total / (double)MIB);
 }
 
+/* Holds anything. */
+static enum sp_code new_memory(struct sp_cuda *c, size_t n_bytes, void **dev,
+                               struct sp_error *err) {
+    *dev = NULL;
+    cudaError_t error = cudaMallocAsync(dev, n_bytes, c->compute);
+    if (error == cudaErrorMemoryAllocation) {
+        (void)cudaGetLastError(); /* or the next launch would be told */
+        return too_little(n_bytes, err);
+    }
+    SP_CUDA_TRY(error, "allocating memory");
+    return SP_OK;
+}
+
 static enum sp_code cuda_alloc(struct sp_backend *be, size_t n_bytes, void **dev,
                                struct sp_error *err) {
     struct sp_cuda *c = sp_cuda_of(be);
     size_t n = n_bytes ? n_bytes : 1;
-    *dev = NULL;
-    cudaError_t error = cudaMallocAsync(dev, n, c->compute);
-    if (error == cudaErrorMemoryAllocation) {
-        (void)cudaGetLastError(); /* or the next launch would be told */
-        return too_little(n, err);
-    }
-    SP_CUDA_TRY(error, "allocating memory");
-    error = cudaMemsetAsync(*dev, 0, n, c->compute);
+    SP_TRY(new_memory(c, n, dev, err));
+    cudaError_t error = cudaMemsetAsync(*dev, 0, n, c->compute);
     if (!error) return SP_OK;
     be->release(be, *dev);
     *dev = NULL;
@@ -214,7 +221,7 @@ static enum sp_code prepare(struct sp_cuda *c, struct sp_error *err) {
         SP_TRY(new_slot(c, &c->down[i], err));
     }
     SP_TRY(sp_cuda_args_new(c, err));
-    SP_TRY(cuda_alloc(&c->be, BLAS_WORK_BYTES, &c->blas_work, err));
+    SP_TRY(new_memory(c, BLAS_WORK_BYTES, &c->blas_work, err));
     const char *what = "starting cuBLAS";
     SP_CUDA_TRY(cublasCreate(&c->blas), what);
     SP_CUDA_TRY(cublasSetStream(c->blas, c->compute), what);

@@ -185,9 +185,44 @@ static enum sp_code cuda_linear(struct sp_backend *be, struct sp_weight *w, cons
     return SP_OK;
 }
 
+/* The kernel reads both matrices as one type; dt_proj is f32 whatever the others are. */
+static enum sp_code cuda_mixer_step(struct sp_backend *be, const struct sp_mixer *m, bool *done,
+                                    struct sp_error *err) {
+    struct sp_cuda *c = sp_cuda_of(be);
+    const size_t n = (size_t)m->n_seq * sizeof *m->conv_state;
+    *done = m->x_proj->type == m->dt_proj->type;
+    if (!*done) return SP_OK;
+    struct sp_cuda_list l[] = {{m->conv_state, n, NULL}, {m->ssm_state, n, NULL}};
+    SP_TRY(sp_cuda_lists(c, l, 2, err));
+    struct sp_mixer_step a = {.n_seq = m->n_seq, .d_inner = m->d_inner, .d_conv = m->d_conv};
+    a.d_state = m->d_state;
+    a.dt_rank = m->dt_rank;
+    a.xz = m->xz;
+    a.ldxz = m->ldxz;
+    a.conv_w = m->conv_w;
+    a.conv_bias = m->conv_bias;
+    a.x_proj = m->x_proj->w;
+    a.dt_proj = m->dt_proj->w;
+    a.weight_type = m->x_proj->type;
+    a.round_inputs = a.weight_type != SP_CUDA_F32;
+    a.part_norm_eps = m->part_norm_eps;
+    a.dt_bias = m->dt_bias;
+    a.A = m->A;
+    a.D = m->D;
+    a.conv_state = (float *const *)l[0].dev;
+    a.ssm_state = (float *const *)l[1].dev;
+    a.y = m->y;
+    a.ldy = m->ldy;
+    const size_t n_work = (size_t)sp_mixer_step_cuda_workspace(&a) * sizeof(float);
+    SP_TRY(sp_cuda_grow(c, &c->work, n_work, err));
+    SP_CUDA_TRY(sp_mixer_step_cuda(&a, c->work.dev, c->compute), "a decode step");
+    return SP_OK;
+}
+
 void sp_cuda_linear_install(struct sp_backend *be) {
     be->weight_new = cuda_weight_new;
     be->weight_free = cuda_weight_free;
     be->linear = cuda_linear;
     be->gemm = cuda_gemm;
+    be->mixer_step = cuda_mixer_step;
 }

@@ -37,7 +37,9 @@ struct sp_net {
     /* The states of one layer, for the kernels; host. */
     int64_t n_seq;
     float **conv_state, **ssm_state;
+    uintptr_t *key; /* of a batch, for the backend's replay; (KEY_HEAD + 2 * n_seq) */
 };
+#define KEY_HEAD 3
 
 static int64_t layers_of(const struct sp_net *net) {
     return net->last - net->first + 1;
@@ -170,6 +172,7 @@ void sp_net_free(struct sp_net *net) {
     net->be->release(net->be, net->work);
     free(net->conv_state);
     free(net->ssm_state);
+    free(net->key);
     free(net);
 }
 
@@ -280,9 +283,11 @@ static enum sp_code room_for(struct sp_net *net, int64_t n_row, int64_t n_seq,
     if (n_seq <= net->n_seq) return SP_OK;
     free(net->conv_state);
     free(net->ssm_state);
+    free(net->key);
     net->conv_state = calloc((size_t)n_seq, sizeof *net->conv_state);
     net->ssm_state = calloc((size_t)n_seq, sizeof *net->ssm_state);
-    net->n_seq = net->conv_state && net->ssm_state ? n_seq : 0;
+    net->key = calloc(KEY_HEAD + 2 * (size_t)n_seq, sizeof *net->key);
+    net->n_seq = net->conv_state && net->ssm_state && net->key ? n_seq : 0;
     return net->n_seq ? SP_OK : sp_error_memory(err, "a batch");
 }
 
@@ -350,31 +355,97 @@ static enum sp_code scan(struct sp_net *net, const struct layer *l, const struct
     return code;
 }
 
-static enum sp_code run_layer(struct sp_net *net, const struct layer *l,
-                              const struct sp_batch *batch, struct sp_error *err) {
+/* From xz to y, which is in net->x. */
+static enum sp_code mix(struct sp_net *net, const struct layer *l, const struct sp_batch *batch,
+                        struct sp_error *err) {
     const struct sp_config *c = net->c;
     struct sp_backend *be = net->be;
     const int64_t n = batch->cu_seqlens[batch->n_seq], inner = c->d_inner;
     const int64_t parts = c->dt_rank + 2 * c->d_state;
     const bool step = batch->step;
+    SP_TRY(convolve(net, l, batch, err));
+    SP_TRY(be->linear(be, l->x_proj, net->x, inner, n, step, net->dbc, parts, false, err));
+    if (c->arch == SP_ARCH_FALCON_MAMBA) SP_TRY(normalise_parts(net, n, err));
+    SP_TRY(be->linear(be, l->dt_proj, net->dbc, parts, n, step, net->dt, inner, false, err));
+    return scan(net, l, batch, err);
+}
+
+/* The same where the backend has it in one. */
+static enum sp_code mix_one(struct sp_net *net, const struct layer *l, const struct sp_batch *batch,
+                            bool *done, struct sp_error *err) {
+    const struct sp_config *c = net->c;
+    *done = false;
+    if (!batch->one || !net->be->mixer_step) return SP_OK;
+    struct sp_mixer m = {.n_seq = batch->n_seq, .d_inner = c->d_inner, .d_conv = c->d_conv};
+    m.d_state = c->d_state;
+    m.dt_rank = c->dt_rank;
+    m.xz = net->xz;
+    m.ldxz = 2 * c->d_inner;
+    m.conv_w = l->conv_w;
+    m.conv_bias = l->conv_b;
+    m.x_proj = l->x_proj;
+    m.dt_proj = l->dt_proj;
+    m.part_norm_eps = c->arch == SP_ARCH_FALCON_MAMBA ? (float)c->mixer_norm_eps : -1;
+    m.dt_bias = l->dt_bias;
+    m.A = l->A;
+    m.D = l->D;
+    m.conv_state = net->conv_state;
+    m.ssm_state = net->ssm_state;
+    m.y = net->x;
+    m.ldy = c->d_inner;
+    return net->be->mixer_step(net->be, &m, done, err);
+}
+
+static enum sp_code run_layer(struct sp_net *net, const struct layer *l,
+                              const struct sp_batch *batch, struct sp_error *err) {
+    const struct sp_config *c = net->c;
+    struct sp_backend *be = net->be;
+    const int64_t n = batch->cu_seqlens[batch->n_seq], inner = c->d_inner;
+    const bool step = batch->step;
+    bool done;
     struct sp_rmsnorm norm = {.d = c->d_model, .x = net->u, .ldx = c->d_model, .w = l->norm};
     norm.eps = (float)c->norm_eps;
     norm.y = net->norm;
     norm.ldy = c->d_model;
-    enum sp_code code = be->rmsnorm_fwd(be, &norm, n, err);
-    if (!code)
-        code = be->linear(be, l->in_proj, net->norm, c->d_model, n, step, net->xz, 2 * inner, false,
-                          err);
-    if (!code) code = convolve(net, l, batch, err);
-    if (!code)
-        code = be->linear(be, l->x_proj, net->x, inner, n, step, net->dbc, parts, false, err);
-    if (!code && c->arch == SP_ARCH_FALCON_MAMBA) code = normalise_parts(net, n, err);
-    if (!code)
-        code = be->linear(be, l->dt_proj, net->dbc, parts, n, step, net->dt, inner, false, err);
-    if (!code) code = scan(net, l, batch, err);
-    if (!code)
-        code = be->linear(be, l->out_proj, net->x, inner, n, step, net->u, c->d_model, true, err);
-    return code;
+    SP_TRY(be->rmsnorm_fwd(be, &norm, n, err));
+    SP_TRY(
+        be->linear(be, l->in_proj, net->norm, c->d_model, n, step, net->xz, 2 * inner, false, err));
+    SP_TRY(mix_one(net, l, batch, &done, err));
+    if (!done) SP_TRY(mix(net, l, batch, err));
+    return be->linear(be, l->out_proj, net->x, inner, n, step, net->u, c->d_model, true, err);
+}
+
+static enum sp_code run_layers(struct sp_net *net, const struct sp_batch *batch,
+                               struct sp_error *err) {
+    for (int64_t i = 0; i < layers_of(net); i++) {
+        for (int64_t s = 0; s < batch->n_seq; s++) {
+            net->conv_state[s] = batch->states[s]->conv + i * conv_floats(net);
+            net->ssm_state[s] = batch->states[s]->ssm + i * ssm_floats(net);
+        }
+        SP_TRY(run_layer(net, &net->layer[i], batch, err));
+    }
+    return SP_OK;
+}
+
+/* Decode: what is done to which memory depends on the sequences and their order only. */
+static enum sp_code replay_layers(struct sp_net *net, const struct sp_batch *batch,
+                                  struct sp_error *err) {
+    struct sp_backend *be = net->be;
+    size_t n = 0;
+    bool done;
+    net->key[n++] = (uintptr_t)net;
+    net->key[n++] = (uintptr_t)net->work;
+    net->key[n++] = (uintptr_t)net->n_row;
+    for (int64_t s = 0; s < batch->n_seq; s++) {
+        net->key[n++] = (uintptr_t)batch->states[s]->conv;
+        net->key[n++] = (uintptr_t)batch->states[s]->ssm;
+    }
+    SP_TRY(be->replay_begin(be, net->key, n * sizeof *net->key, &done, err));
+    if (done) return SP_OK;
+    struct sp_error second;
+    enum sp_code code = run_layers(net, batch, err);
+    enum sp_code end = be->replay_end(be, code ? &second : err);
+    return code ? code : end;
 }
 
 enum sp_code sp_net_forward(struct sp_net *net, const struct sp_batch *batch, float *hidden,
@@ -383,14 +454,9 @@ enum sp_code sp_net_forward(struct sp_net *net, const struct sp_batch *batch, fl
     const int64_t n = batch->cu_seqlens[batch->n_seq];
     const size_t n_bytes = (size_t)(n * net->c->d_model) * sizeof(float);
     if (n <= 0) return SP_OK;
-    enum sp_code code = room_for(net, n, batch->n_seq, err);
-    if (!code) code = be->upload(be, net->u, hidden, n_bytes, err);
-    for (int64_t i = 0; !code && i < layers_of(net); i++) {
-        for (int64_t s = 0; s < batch->n_seq; s++) {
-            net->conv_state[s] = batch->states[s]->conv + i * conv_floats(net);
-            net->ssm_state[s] = batch->states[s]->ssm + i * ssm_floats(net);
-        }
-        code = run_layer(net, &net->layer[i], batch, err);
-    }
-    return code ? code : be->download(be, hidden, net->u, n_bytes, err);
+    SP_TRY(room_for(net, n, batch->n_seq, err));
+    SP_TRY(be->upload(be, net->u, hidden, n_bytes, err));
+    SP_TRY(batch->one && be->replay_begin ? replay_layers(net, batch, err)
+                                          : run_layers(net, batch, err));
+    return be->download(be, hidden, net->u, n_bytes, err);
 }

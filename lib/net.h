@@ -17,12 +17,13 @@ struct sp_seq;
 
 /* n_seq sequences packed one after another: rows [cu_seqlens[s], cu_seqlens[s+1]) of (n_tok,
  * d_model) continue from states[s] and leave it advanced. step: each is of fewer than SP_STEP_ROWS
- * rows and takes the decode path (see backend.h). */
+ * rows and takes the decode path (see backend.h); one: and these are chunks of one token, which are
+ * never in a batch with others. */
 struct sp_batch {
     int64_t n_seq;
     const int64_t *cu_seqlens; /* (n_seq + 1) */
     struct sp_seq **states;    /* (n_seq), distinct */
-    bool step;
+    bool step, one;
 };
 
 struct sp_net_options {
@@ -57,6 +58,14 @@ enum sp_code sp_net_forward(struct sp_net *net, const struct sp_batch *batch, fl
  * range. */
 enum sp_code sp_embed(const struct sp_model *m, const uint32_t *id, int64_t n, float *hidden,
                       struct sp_error *err);
+
+/* The same on a device, which gets the whole table first. */
+struct sp_embed_net;
+enum sp_code sp_embed_net_new(struct sp_embed_net **e, const struct sp_model *m,
+                              struct sp_backend *be, struct sp_error *err);
+void sp_embed_net_free(struct sp_embed_net *e);
+enum sp_code sp_embed_net_forward(struct sp_embed_net *e, const uint32_t *id, int64_t n,
+                                  float *hidden, struct sp_error *err);
 
 /* A head: final norm, product, bias. */
 struct sp_head_net;

@@ -7,25 +7,86 @@
 
 /* ---- embedding ------------------------------------------------------------------------------ */
 
+static enum sp_code find_table(const struct sp_model *m, const struct sp_tensor **t,
+                               struct sp_error *err) {
+    *t = sp_model_tensor(m, "backbone.embeddings.weight");
+    if (*t) return SP_OK;
+    return sp_error_set(err, SP_E_DATA, "%.300s: no embeddings", sp_model_dir(m));
+}
+
+static enum sp_code check_id(const struct sp_model *m, uint32_t id, struct sp_error *err) {
+    const int64_t n = sp_model_config(m)->vocab_size;
+    if (id < (uint64_t)n) return SP_OK;
+    return sp_error_set(err, SP_E_DATA,
+                        "token id %u: the model knows ids below %lld only; was the text tokenized "
+                        "for another model?",
+                        id, (long long)n);
+}
+
+static enum sp_code not_finite(const struct sp_model *m, uint32_t id, struct sp_error *err) {
+    return sp_error_set(err, SP_E_DATA,
+                        "%.300s: the embedding of token id %u holds NaN or infinity",
+                        sp_model_dir(m), id);
+}
+
 enum sp_code sp_embed(const struct sp_model *m, const uint32_t *id, int64_t n, float *hidden,
                       struct sp_error *err) {
-    const struct sp_config *c = sp_model_config(m);
-    const struct sp_tensor *t = sp_model_tensor(m, "backbone.embeddings.weight");
-    if (!t) return sp_error_set(err, SP_E_DATA, "%.300s: no embeddings", sp_model_dir(m));
-    size_t d = (size_t)c->d_model, row_bytes = d * sp_dtype_size(t->dtype);
+    const struct sp_tensor *t;
+    SP_TRY(find_table(m, &t, err));
+    size_t d = (size_t)sp_model_config(m)->d_model, row_bytes = d * sp_dtype_size(t->dtype);
     for (int64_t i = 0; i < n; i++) {
-        if (id[i] >= (uint64_t)c->vocab_size)
-            return sp_error_set(err, SP_E_DATA,
-                                "token id %u: the model knows ids below %lld only; was the text "
-                                "tokenized for another model?",
-                                id[i], (long long)c->vocab_size);
+        SP_TRY(check_id(m, id[i], err));
         const char *row = (const char *)t->data + id[i] * row_bytes;
-        if (!sp_weights_finite(row, t->dtype, d))
-            return sp_error_set(err, SP_E_DATA,
-                                "%.300s: the embedding of token id %u holds NaN or infinity",
-                                sp_model_dir(m), id[i]);
+        if (!sp_weights_finite(row, t->dtype, d)) return not_finite(m, id[i], err);
         sp_tensor_to_f32(hidden + (size_t)i * d, row, t->dtype, d);
     }
+    return SP_OK;
+}
+
+struct sp_embed_net {
+    struct sp_backend *be;
+    const struct sp_model *m;
+    float *table, *rows; /* device: (vocabulary, d_model), (n, d_model) */
+    size_t rows_bytes;
+};
+
+enum sp_code sp_embed_net_new(struct sp_embed_net **out, const struct sp_model *m,
+                              struct sp_backend *be, struct sp_error *err) {
+    const struct sp_tensor *t;
+    *out = NULL;
+    SP_TRY(find_table(m, &t, err));
+    struct sp_embed_net *e = calloc(1, sizeof *e);
+    if (!e) return sp_error_memory(err, "an embedding");
+    e->be = be;
+    e->m = m;
+    enum sp_code code = sp_weights_device(be, t, &e->table, err);
+    if (code) {
+        sp_embed_net_free(e);
+        return code;
+    }
+    *out = e;
+    return SP_OK;
+}
+
+void sp_embed_net_free(struct sp_embed_net *e) {
+    if (!e) return;
+    e->be->release(e->be, e->table);
+    e->be->release(e->be, e->rows);
+    free(e);
+}
+
+enum sp_code sp_embed_net_forward(struct sp_embed_net *e, const uint32_t *id, int64_t n,
+                                  float *hidden, struct sp_error *err) {
+    const int64_t d = sp_model_config(e->m)->d_model;
+    const size_t n_bytes = (size_t)(n * d) * sizeof *hidden;
+    if (n <= 0) return SP_OK;
+    for (int64_t i = 0; i < n; i++) SP_TRY(check_id(e->m, id[i], err));
+    SP_TRY(sp_weights_room(e->be, &e->rows, &e->rows_bytes, n_bytes, err));
+    SP_TRY(e->be->gather(e->be, e->table, d, id, n, e->rows, err));
+    SP_TRY(e->be->download(e->be, hidden, e->rows, n_bytes, err));
+    for (int64_t i = 0; i < n; i++)
+        if (!sp_weights_finite(hidden + i * d, SP_F32, (size_t)d))
+            return not_finite(e->m, id[i], err);
     return SP_OK;
 }
 

@@ -101,11 +101,14 @@ static void lay_out(struct sp_pack *p, size_t n_part, int64_t n_seq) {
     p->cu_seqlens[0] = 0;
 }
 
-static enum sp_code run_batch(struct sp_pack *p, size_t n_part, int64_t n_seq, bool step,
-                              struct sp_error *err) {
+static enum sp_code run_batch(struct sp_pack *p, size_t n_part, int64_t n_seq,
+                              enum sp_pack_kind kind, struct sp_error *err) {
     lay_out(p, n_part, n_seq);
-    struct sp_batch batch = {
-        .n_seq = n_seq, .cu_seqlens = p->cu_seqlens, .states = p->seq, .step = step};
+    struct sp_batch batch = {.n_seq = n_seq,
+                             .cu_seqlens = p->cu_seqlens,
+                             .states = p->seq,
+                             .step = kind != SP_PACK_TILED,
+                             .one = kind == SP_PACK_ONE};
     enum sp_code code = sp_net_forward(p->net, &batch, p->hidden, err);
     for (size_t i = 0; !code && i < n_part; i++) {
         const struct part *part = &p->part[i];
@@ -125,7 +128,7 @@ enum sp_code sp_pack_compute(struct sp_pack *p, struct sp_error *err) {
             int64_t n_seq;
             size_t n_part = choose(p, kind, &n_seq);
             if (n_part == 0) continue;
-            enum sp_code code = run_batch(p, n_part, n_seq, kind != SP_PACK_TILED, err);
+            enum sp_code code = run_batch(p, n_part, n_seq, kind, err);
             if (code) return code;
         }
     }

@@ -1,9 +1,11 @@
 load common
 
-# --device emu is the CUDA backend's source on an emulated runtime: its results against the CPU's.
+# --device emu is the CUDA backend's source on an emulated runtime (tests/emu/runtime.cc, which says
+# what $STATEPIPE_EMU can ask for): its results against the CPU's, and what it says when a device
+# fails.
 setup() {
     [ -e "$STATEPIPE_BUILD/plugin/emu.so" ] || skip "there is no C++ compiler: no emulator"
-    model=$TREE/tests/golden/tiny
+    export STATEPIPE_MODEL=$TREE/tests/golden/tiny
     stream=$TREE/tests/bats/stream.py
     cd "$BATS_TEST_TMPDIR"
     unset STATEPIPE_EMU
@@ -14,22 +16,184 @@ both() {
     pipe "${3//@/--device emu}" >emu
     pipe "${3//@/--device cpu}" >cpu
     run -0 "$stream" close "$1" emu cpu "$2"
-    echo "# $output" >&3
+    echo "$3: $output"
 }
 
-@test "layers and heads give what the CPU gives; several documents, tails, one token" {
+@test "embeddings, layers and heads are the CPU's; several documents, tails, one token" {
     "$stream" tokens 300 1 2 17 64 >tokens
-    pipe "embed -m '$model' tokens >hidden"
+    both hidden 0 'embed @ tokens'
+    cp cpu hidden
     both hidden 2e-6 'mamba-layer @ hidden'
     both hidden 0.01 'mamba-layer --dtype bf16 @ hidden'
     both scores 2e-6 'mamba-layer @ hidden | head @'
+    both scores 2e-6 'mamba-layer @ hidden | head @ --head lm'
     "$stream" tokens --chunk random 90 3 40 >tokens
-    pipe "embed -m '$model' tokens >hidden"
-    both scores 2e-6 'mamba-layer @ hidden | head @'
+    both scores 2e-6 'embed @ tokens | mamba-layer @ | head @'
+}
+
+@test "other shapes: Falcon-Mamba, biases, odd sizes, weights in bf16" {
     local odd
-    for odd in mamba-odd mamba-bias falcon-odd mamba-bf16; do
+    for odd in mamba-odd mamba-bias mamba-deep mamba-bf16 falcon-odd falcon-tied; do
+        STATEPIPE_MODEL=$TREE/tests/golden/$odd
         "$stream" tokens --vocab 60 70 5 1 >tokens
-        pipe "embed -m '$TREE/tests/golden/$odd' tokens >hidden"
-        both hidden 3e-6 'mamba-layer @ hidden'
+        pipe "embed tokens >hidden"
+        both hidden 4e-6 'mamba-layer @ hidden'
+        "$stream" tokens --vocab 60 --chunk 1 6 3 >tokens
+        pipe "embed tokens >hidden"
+        both hidden 4e-6 'mamba-layer @ hidden'
+        both hidden 0.01 'mamba-layer --dtype bf16 @ hidden'
     done
+}
+
+@test "a document's bits are its own: packing, layers over processes, order of the threads" {
+    "$stream" tokens 300 1 33 64 >tokens
+    pipe "embed tokens >hidden; mamba-layer --device emu hidden >whole"
+    "$stream" rows hidden <whole >rows
+    pipe "mamba-layer --device emu -l 0-0 hidden | mamba-layer --device emu" | "$stream" rows hidden | cmp - rows
+    local first=0 n
+    for n in 300 1 33 64; do
+        echo "document d$first of $n"
+        "$stream" tokens --first $first $n >one
+        pipe "embed one | mamba-layer --device emu" | "$stream" rows hidden >alone
+        awk -v d="d$first" '$1 == "document" { on = $2 == d } on' rows | cmp - alone
+        first=$((first + 1))
+    done
+    for n in 1 2 3; do
+        STATEPIPE_EMU=seed=$n pipe "mamba-layer --device emu hidden >seeded"
+        cmp seeded whole
+    done
+}
+
+@test "states go from one device to the other, and a restored one is exact" {
+    "$stream" tokens --open a a=80 >first
+    "$stream" tokens --first 1 b=40 >second
+    "$stream" tokens --open a --chunk 20 a=80 >pieces
+    local device other
+    for device in emu cpu; do
+        pipe "embed first | mamba-layer --device $device --dump-state $device.state >/dev/null"
+        for other in emu cpu; do
+            pipe "embed second | mamba-layer --device $other --load-state $device.state >$device-$other"
+            run -0 "$stream" close hidden $device-$other emu-emu 4e-6
+        done
+    done
+    pipe "embed second | cat emu.state - | mamba-layer --device emu" | "$stream" rows hidden >rows
+    "$stream" rows hidden <emu-emu | cmp - rows
+    pipe "embed second | mamba-layer --device emu --load-state emu.state --dump-state again.state >/dev/null"
+    pipe "embed second | mamba-layer --device emu --load-state emu.state --dump-state more.state >/dev/null"
+    cmp again.state more.state
+    pipe "embed pieces | mamba-layer --device emu --dump-state pieces.state >/dev/null"
+    pipe "state verify emu.state pieces.state >/dev/null"
+}
+
+@test "generate and fill write what they write on the CPU; decode is replayed" {
+    local how n
+    for how in "" "-s 1 -t 0.8" "--beam 3"; do
+        for device in cpu emu; do
+            pipe "generate --device $device -n 12 $how 'Once upon' 'a time' >$device"
+        done
+        [ -s cpu ]
+        cmp cpu emu
+    done
+    for device in cpu emu; do
+        pipe "fill --device $device -o jsonl --choices 'cat,dog' -q 'The ?__ sat' >$device"
+        sed -i 's/\("p":[^,}]*\.[0-9]\{3\}\)[0-9]*/\1/g' $device
+    done
+    [ -s cpu ]
+    cmp cpu emu
+    # Calls of the runtime for each token more: without replay, each layer's launches.
+    for n in 20 40; do
+        STATEPIPE_EMU=trace pipe "generate --device emu -n $n --ignore-eos x 2>calls.$n >/dev/null" ||
+            STATEPIPE_EMU=trace pipe "generate --device emu -n $n x 2>calls.$n >/dev/null"
+    done
+    n=$((($(grep -o '[0-9]* calls' calls.40 | cut -d' ' -f1) - $(grep -o '[0-9]* calls' calls.20 | cut -d' ' -f1)) / 20))
+    echo "$n calls a token"
+    [ "$n" -gt 5 ] && [ "$n" -lt 45 ]
+}
+
+@test "train: loss, norm and evaluation are the CPU's; checkpoints go over" {
+    awk 'BEGIN { srand(1); for (i = 0; i < 40; i++) printf "{\"text\": \"%d-%d %d\"}\n", i, i * i, rand() * 1e6 }' >lines
+    pipe "tokenize --pad 0 --jsonl lines >tokens"
+    for device in cpu emu; do
+        pipe "train --device $device --init '$STATEPIPE_MODEL' --task lm --batch 64 --steps 4 --holdout 8 \
+            --eval-every 4 --seed 2 -v -o $device tokens 2>&1" |
+            grep -o 'loss [0-9.]*\|norm [0-9.]*\|eval [0-9.]*' >$device.log
+    done
+    cmp cpu.log emu.log
+    [ "$(wc -l <emu.log)" -ge 9 ]
+}
+
+@test "each thing that a machine can lack is said, with exit status 69" {
+    "$stream" tokens 9 >tokens
+    pipe "embed tokens >hidden"
+    # refused WHAT THE-MESSAGE
+    refused() {
+        echo "$1"
+        STATEPIPE_EMU=$1 run -69 --separate-stderr pipe "mamba-layer --device emu hidden >/dev/null"
+        [[ $stderr == "mamba-layer: device emu: "*$2* ]] || { echo "$stderr"; return 1; }
+        [ "$(wc -l <<<"$stderr")" = 1 ]
+    }
+    refused no-driver "no NVIDIA driver on this machine"
+    refused old-driver "the NVIDIA driver is for CUDA 12.4, 13.0 is needed"
+    refused no-device "there is no NVIDIA GPU"
+    refused arch=70 "compute capability 7.0) is not supported: 7.5"
+    refused no-image "was not built for emulator (compute capability 8.0"
+    refused old-ptx "was not built for emulator (compute capability 8.0"
+    refused memory=38000000 'too little memory: [0-9]*[0-9].[0-9] MiB more are needed, * of 36.2 MiB are free'
+    for program in embed head generate fill train; do
+        case $program in
+        embed) line='embed @ tokens' ;;
+        head) line='head @ hidden' ;;
+        generate) line='generate @ x' ;;
+        fill) line="fill @ -q 'a ?__ b'" ;;
+        train) line='train @ --init "$STATEPIPE_MODEL" --steps 1 -o model tokens' ;;
+        esac
+        STATEPIPE_EMU=no-device run -69 pipe "${line//@/--device emu} >/dev/null"
+        [[ $output == *"device emu: there is no NVIDIA GPU"* ]]
+    done
+}
+
+@test "a plugin that is absent, damaged, or of another version is refused" {
+    "$stream" tokens 3 >tokens
+    pipe "embed tokens >hidden"
+    mkdir plugins
+    export STATEPIPE_PLUGINS=$PWD/plugins
+    run -69 pipe "mamba-layer --device cuda hidden"
+    [[ $output == *"there is no plugin cuda.so"* ]]
+    echo "no object" >plugins/cuda.so
+    run -69 pipe "mamba-layer --device cuda hidden"
+    [[ $output == *"mamba-layer: device cuda: "*"cuda.so"* ]]
+    echo 'int nothing;' | ${CC:-cc} -shared -fPIC -x c -o plugins/cuda.so -
+    run -69 pipe "mamba-layer --device cuda hidden"
+    [[ $output == *"cuda.so is no plugin of statepipe's"* ]]
+    echo 'const struct { int abi; void *open; } sp_plugin = {999, 0};' |
+        ${CC:-cc} -shared -fPIC -x c -o plugins/cuda.so -
+    run -69 pipe "mamba-layer --device cuda hidden"
+    [[ $output == *"of another version of statepipe (plugin ABI 999, "* ]]
+    run -69 pipe "mamba-layer --device emu hidden"
+    [[ $output == *"there is no plugin emu.so"*"for tests only"* ]]
+}
+
+@test "each call of the device that fails is noticed, and nothing is left" {
+    "$stream" tokens 20 3 >tokens
+    pipe "embed tokens >hidden"
+    STATEPIPE_EMU=trace pipe "mamba-layer --device emu hidden 2>calls >done"
+    local n total
+    total=$(grep -o '[0-9]* calls' calls | cut -d' ' -f1)
+    [ "$total" -gt 100 ]
+    for ((n = 1; n < total; n += 1 + total / 40)); do
+        STATEPIPE_EMU=fail=$n run --separate-stderr pipe "mamba-layer --device emu hidden >out"
+        echo "call $n of $total: exit $status, $stderr"
+        [[ $stderr != *"never freed"* ]]
+        [ "$status" = 69 ] || { [ "$status" = 0 ] && [ "$n" -gt $((total * 3 / 4)) ] && cmp out done; }
+        [ "$status" = 0 ] || [[ $stderr == "mamba-layer: "*"device emu: "*"unknown error"* ]] ||
+            [[ $stderr == *"failed to launch"* ]]
+    done
+}
+
+@test "doctor says what devices there are" {
+    run -0 "$STATEPIPE_BUILD/bin/doctor"
+    grep -q '^cuda  *[^ ]' <<<"$output"
+    grep -q '^emu  *emu: emulator, compute capability 8.0, ' <<<"$output"
+    STATEPIPE_EMU=no-device run -0 "$STATEPIPE_BUILD/bin/doctor"
+    grep -q '^emu  *device emu: there is no NVIDIA GPU' <<<"$output"
 }

@@ -89,6 +89,7 @@ struct {
 /* The block that runs. */
 std::vector<fiber> fibers;
 std::vector<fiber *> runnable;
+uint64_t ready[1024 / 64]; /* the same, a bit for each thread */
 const std::function<void()> *body;
 void *scheduler_sp;
 #ifdef __SANITIZE_ADDRESS__
@@ -168,11 +169,13 @@ void make_runnable(fiber *f) {
     f->at = RUNNABLE;
     f->place = runnable.size();
     runnable.push_back(f);
+    ready[f->id / 64] |= uint64_t(1) << f->id % 64;
 }
 void take_off(fiber *f, state at) {
     runnable.back()->place = f->place;
     runnable[f->place] = runnable.back();
     runnable.pop_back();
+    ready[f->id / 64] &= ~(uint64_t(1) << f->id % 64);
     f->at = at;
 }
 
@@ -236,13 +239,15 @@ void fiber_main() {
 
 fiber *pick() {
     if (config.schedule == EMU_RANDOM) return runnable[next_random() % runnable.size()];
-    fiber *best = runnable[0];
-    for (fiber *f : runnable) {
-        bool better =
-            config.schedule == EMU_NATURAL ? f->id < best->id : f->priority > best->priority;
-        if (better) best = f;
+    if (config.schedule == EMU_NATURAL) {
+        size_t word = 0;
+        while (!ready[word]) word++;
+        return &fibers[64 * word + size_t(__builtin_ctzll(ready[word]))];
     }
-    if (config.schedule == EMU_PRIORITY && next_random() % 64 == 0) best->priority = next_random();
+    fiber *best = runnable[0];
+    for (fiber *f : runnable)
+        if (f->priority > best->priority) best = f;
+    if (next_random() % 64 == 0) best->priority = next_random();
     return best;
 }
 
@@ -320,6 +325,7 @@ void run_block(dim3 grid, dim3 block, dim3 block_idx) {
     size_t n = size_t(block.x) * block.y * block.z;
     fibers.resize(n);
     runnable.clear();
+    memset(ready, 0, sizeof ready);
     n_done = n_barrier = 0;
 #ifdef EMU_TSAN
     scheduler_tsan = __tsan_get_current_fiber();

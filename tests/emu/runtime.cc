@@ -1,8 +1,8 @@
 /* The CUDA runtime on the CPU, as far as the backend needs it (cuda/cuda_runtime_api.h), made to
  * show what a device forgives: work on a stream runs only when somebody waits for it, in the order
- * of its stream and of events; device memory is filled with NaN, ends at a page that cannot be
- * touched, and cannot be touched by the host at all while no work runs; copies that overlap with
- * work have to be of pinned memory.
+ * of its stream and of events; device memory is filled with NaN (its first 16 MiB), ends at a page
+ * that cannot be touched, and cannot be touched by the host at all while no work runs; copies that
+ * overlap with work have to be of pinned memory.
  *
  * $STATEPIPE_EMU, a list with commas, chooses: seed=N (work also runs earlier, at random, and
  * threads in a random order), memory=BYTES, and the errors: no-driver, old-driver, no-device,
@@ -47,6 +47,7 @@ struct emu_stream {
 namespace {
 
 constexpr size_t page = 4096, alignment = 256;
+constexpr size_t poison_most = 16 << 20; /* protecting pages that are there takes time */
 
 struct allocation {
     char *map, *start;
@@ -135,7 +136,7 @@ allocation new_pages(size_t n_bytes, size_t align) {
     if (p == MAP_FAILED) abort();
     allocation a = {static_cast<char *>(p), nullptr, whole + page, n_bytes};
     a.start = a.map + whole - rounded;
-    memset(a.start, 0xff, rounded);
+    memset(a.start, 0xff, rounded < poison_most ? rounded : poison_most);
     if (mprotect(a.map + whole, page, PROT_NONE)) abort();
 #ifdef __SANITIZE_ADDRESS__
     __asan_poison_memory_region(a.start + n_bytes, rounded - n_bytes);
@@ -350,8 +351,8 @@ cudaError_t cudaMallocAsync(void **p, size_t n_bytes, cudaStream_t stream) {
 
 cudaError_t cudaFreeAsync(void *p, cudaStream_t stream) {
     cudaError_t error = enter_outside_capture();
-    if (!error && !known(stream)) error = cudaErrorInvalidValue;
-    if (!error) emu_enqueue(stream, [=] { free_device(p); });
+    if (!known(stream)) return cudaErrorInvalidValue;
+    emu_enqueue(stream, [=] { free_device(p); }); /* one that fails by chance gives back, too */
     return error;
 }
 
