@@ -315,6 +315,11 @@ static enum sp_code add_score(struct sp_scores *s, struct sp_record *rec, const 
         if (id[i] >= (uint64_t)s->c->vocab_size)
             return sp_error_set(err, SP_E_DATA, "token id %u is not the model's", id[i]);
     int64_t skip = s->has_before ? 0 : 1;
+    if (skip && s->is_choice)
+        return sp_error_set(err, SP_E_DATA,
+                            "nothing stands before the choice that its first token could be "
+                            "predicted from: give a text (evaluation harnesses take the model's "
+                            "end of text for an empty one: <|endoftext|>, say), or a state");
     code = shift_rows(s, hidden, n, err);
     if (!code) code = sp_tensor_new(&logprob, SP_F32, 1, dim, err);
     if (code) return code;
@@ -396,6 +401,10 @@ static enum sp_code take_end(struct sp_scores *s, struct sp_record *rec, struct 
     uint64_t n_late = s->n_late < s->n_pad ? s->n_late : s->n_pad;
     for (uint64_t i = 0; open && i < n_late; i++) count(s, s->late[i]); /* nothing was padding */
     enum sp_code code = SP_OK;
+    if (s->is_choice && s->n_scored == 0)
+        return sp_error_set(err, SP_E_DATA,
+                            s->n_byte == 0 ? "a choice without text"
+                                           : "the choice adds no token to its text");
     if (open && s->has_before)
         code = sp_left_open_keep(&s->open, s->id, s->n_id, s->before, (size_t)s->c->d_model, err);
     if (code || (s->o.choices && !s->is_choice)) return code;

@@ -226,7 +226,12 @@ static enum sp_code add_choices(const struct line *l, sp_json_node array,
     for (sp_json_node v = sp_json_first(j, array); v >= 0; v = sp_json_next(j, v)) {
         memcpy(text + at, out->text + out->n_text - n_space, n_space);
         at += n_space;
-        at += (size_t)sp_json_string(j, v, text + at);
+        size_t n_choice = (size_t)sp_json_string(j, v, text + at);
+        if (n_space + n_choice == 0) {
+            free(text);
+            return bad(l, "a choice without text");
+        }
+        at += n_choice;
         out->choice_end[out->n_choice++] = at;
     }
     free(out->text);

@@ -192,6 +192,19 @@ assert n == 6 and next(whole, None) is None
 END
 }
 
+@test "choices: an empty one, and one with nothing before it, are errors of their own" {
+    cat >items <<'END'
+{"id": "a", "text": "Say", "choices": [" yes", ""]}
+{"id": "b", "text": "", "choices": ["x", "yes"]}
+{"id": "c", "text": "Say", "choices": [" yes"]}
+END
+    run -1 --separate-stderr pipe "tokenize --jsonl items | embed | mamba-layer | head --head lm --choices | extract -o jsonl"
+    [ "${#lines[@]}" = 1 ] && [[ ${lines[0]} == '{"id": "c"'* || ${lines[0]} == '{"id":"c"'* ]]
+    [[ $stderr == *"a choice without text"* ]]
+    before="nothing stands before the choice that its first token could be predicted from: give a text (evaluation harnesses take the model's end of text for an empty one: <|endoftext|>, say), or a state"
+    [ "$(grep -c "head: document 'b': $before" <<<"$stderr")" = 2 ]
+}
+
 @test "choices: many texts, long ones, in any packing, over two processes; after a state" {
     python3 - <<'END'
 import json, random
@@ -224,7 +237,7 @@ END
 
 @test "choices: log-likelihoods and greedy flags are those of transformers" {
     run -0 pipe "'$TREE/tests/eval/lambada.py' '$TREE/tests/golden/choices' '$TREE/tests/golden/choices/items.jsonl'"
-    [[ "${lines[1]}" == "23 choices against the reference: "*"; 0 beyond 0.0001 and 1e-05; greedy 6, 0 flags differ" ]]
+    [[ "${lines[1]}" == "20 choices against the reference: "*"; 0 beyond 0.0001 and 1e-05; greedy 3, 0 flags differ" ]]
     # The last word of a text; a reference that is off is noticed.
     echo '{"text": "The quick brown fox jumps over the lazy"}' >lambada.jsonl
     run -0 pipe "'$TREE/tests/eval/lambada.py' '$TREE/tests/golden/choices' lambada.jsonl"

@@ -216,7 +216,7 @@ END
 @test "choices: tokens of both texts without as many as the first has, in bytes of the whole" {
     cat >items.jsonl <<'END'
 {"id": "a", "text": "The quick brown ", "choices": ["fox jumps", "foxes"]}
-{"id": "b", "text": "jum", "choices": ["ps over", ""]}
+{"id": "b", "text": "jum", "choices": ["ps over", " "]}
 {"text": "", "choices": ["x"]}
 END
     for tok in bytes "$golden/bpe.json" "$golden/wordpiece.json"; do

@@ -30,10 +30,10 @@ VOCAB = 1536  # padded: more than the tokenizer has
 TEXTS = [
     ("The quick brown fox jumps over the", [" lazy dog", " moon"]),
     ("She took her degree at the University of ", ["Oslo", "  Z\u00fcrich", "the town"]),
-    ("na\u00efve caf\u00e9, 2014\u2013", ["2018", "present", ""]),
+    ("na\u00efve caf\u00e9, 2014\u2013", ["2018", "present"]),
     ("\u65e5\u672c\u8a9e\u306e", ["\u6587", "\U0001f600\U0001f600"]),
     ("one\ntwo\n", ["three\n", "\tfour"]),
-    ("jum", ["ps", "p"]),
+    ("jum", []),
     ("x " * 300, ["x", "y"]),
 ]
 
