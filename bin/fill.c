@@ -56,7 +56,7 @@ static char *doc; /* --doc */
 
 static void report(const char *id, const struct sp_error *why) {
     fflush(stdout);
-    fprintf(stderr, "%s: %s: %s\n", program.name, id, why->msg);
+    fprintf(stderr, "%s: %s%s%s\n", program.name, id ? id : "", id ? ": " : "", why->msg);
 }
 
 static enum sp_code check_options(int n_operand, struct sp_error *err) {
@@ -154,7 +154,7 @@ static enum sp_code ask_states(struct sp_fill_text *const *text, char **path, in
         struct sp_error why;
         struct sp_lm_seq *seq = NULL;
         if (load(path[i], &seq, &why)) {
-            code = sp_fill_run_fail(&run, path[i], &why, err);
+            code = sp_fill_run_fail(&run, NULL, &why, err);
             continue;
         }
         for (size_t k = 0; !code && k < opt.query.n; k++) {
@@ -191,7 +191,7 @@ static enum sp_code ask_file(const char *path, struct sp_lm_seq *context, struct
     enum sp_code code;
     if (opt.jsonl) {
         int fd;
-        if (sp_io_open(&fd, path, &why)) return sp_fill_run_fail(&run, name, &why, err);
+        if (sp_io_open(&fd, path, &why)) return sp_fill_run_fail(&run, NULL, &why, err);
         code = sp_fill_run_jsonl(&run, fd, name, context, err);
         close(fd);
         return code;
@@ -199,7 +199,7 @@ static enum sp_code ask_file(const char *path, struct sp_lm_seq *context, struct
     char *text = NULL;
     size_t n = 0;
     if (sp_io_slurp(&text, &n, path, SP_FILL_QUERY_BYTES_MAX, &why))
-        return sp_fill_run_fail(&run, name, &why, err);
+        return sp_fill_run_fail(&run, NULL, &why, err);
     const struct sp_fill_ask_item item = {.context = context};
     code = sp_fill_run_ask(&run, path, text, n, &item, err);
     free(text);

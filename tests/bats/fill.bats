@@ -1,12 +1,13 @@
 load common
 
-# Two language models are trained here, in seconds, on text whose answers are known.
+# Three language models are trained here, in seconds, on text whose answers are known.
 #   letters (bytes), lines of three kinds and one more:
 #     =ab =ab =ab   two letters, again and again: what a document says
 #     @ab @ac @ad   1 in 5 each, @ef 2 in 5: the first letter misleads
 #     #x0 #x1 #y1   63, 7 and 30 of 100: what follows x or y decides
 #     %x-? %y-m     60 of 100 x, and then any of four letters; y, and then always m
 #   words (BPE, the shipped model's tokenizer): who is what
+#   pieces (WordPiece, without case): the same in fewer words, each text a line
 setup_file() {
     cd "$BATS_FILE_TMPDIR" || return
     cat >config.json <<'END'
@@ -33,11 +34,18 @@ END
         } printf "{\"text\":\"%s\"}\n", text } }' >words.jsonl
     pipe "tokenize -m start/tokenizer.json --jsonl words.jsonl | train --config start/config.json --task lm --batch 512 --lr 3e-2 \
         --steps 150 --warmup 20 --shuffle 64 -j 1 -o words" 2>/dev/null
+    mkdir pieced && cp "$TREE/tests/golden/tokens/wordpiece.json" pieced/tokenizer.json
+    sed 's/264/1536, "eos_token_id": 3/; s/"tokenizer": "bytes", //' config.json >pieced/config.json # 3: [SEP]
+    awk 'BEGIN { srand(1); for (i = 0; i < 1500; i++) { r = rand()
+            printf "{\"text\":\"%s\"}\n", r < 0.55 ? "Jane is a cook in Rome" : r < 0.7 ? "Jane is a poet in Bern" : "Omar is an actor"
+        } }' >pieces.jsonl
+    pipe "tokenize -m pieced/tokenizer.json --jsonl pieces.jsonl | train --config pieced/config.json --task lm --batch 512 --lr 3e-2 \
+        --steps 100 --warmup 20 --shuffle 64 -j 1 -o pieces" 2>/dev/null
 }
 
 setup() {
     cd "$BATS_TEST_TMPDIR" || return
-    letters=$BATS_FILE_TMPDIR/letters words=$BATS_FILE_TMPDIR/words
+    letters=$BATS_FILE_TMPDIR/letters words=$BATS_FILE_TMPDIR/words pieces=$BATS_FILE_TMPDIR/pieces
     printf '=kd\n' >doc
     pipe "tokenize -m $letters --open doc | embed -m $letters |
         mamba-layer -m $letters --dump-state doc.state >/dev/null"
@@ -132,6 +140,31 @@ assert {a["text"] for a in json.load(open("commas"))["answers"]} == {"a,b", "c\\
     [ "$(paste <(cut -f 3 together) <(cat {1..70}.txt) | awk '"=" $1 == $2' | wc -l)" -ge 60 ]
 }
 
+@test "thousands of states in one run: each as alone, and in no more memory" {
+    local i letters_of=abcdefghijklmnop
+    for i in {1..40}; do printf '=%s%s\n' "${letters_of:i%16:1}" "${letters_of:i*7%16:1}" >"$i.txt"; done
+    pipe "tokenize -m $letters --open {1..40}.txt | embed -m $letters |
+        mamba-layer -m $letters --dump-state '%n.state' >/dev/null"
+    mkdir many
+    for i in {0..2399}; do echo "$((i % 40)).state many/$i"; done | xargs -n 2 ln
+    fill -m "$letters" -n 2 -q '=?__' {0..39}.state >alone
+    fill -m "$letters" -n 2 -q '=?__' many/{0..2399} >together
+    [ "$(wc -l <together)" = 4800 ]
+    for i in {0..2399}; do printf 'many/%s\nmany/%s\n' $i $i; done | cmp - <(cut -f 1 together)
+    for i in {1..60}; do cut -f 2- alone; done | cmp - <(cut -f 2- together)
+    needs_plain_memory
+    python3 - "$STATEPIPE_BUILD/bin/fill" "$letters" <<'END'
+import os, subprocess, sys
+def peak(n):
+    p = subprocess.Popen([sys.argv[1], "-m", sys.argv[2], "-q", "=?__"] + [f"many/{i}" for i in range(n)],
+                         stdout=subprocess.DEVNULL)
+    return os.wait4(p.pid, 0)[2].ru_maxrss
+few, many = peak(200), peak(2400)
+print(few, many)
+assert many < 1.02 * few + 256
+END
+}
+
 @test "lines of JSON: documents, ids, states, what fails among them" {
     printf '%s\n' '{"id": "a", "doc": "=kd", "query": "=?__", "kind": "copy"}' '' \
         '{"id": 7, "doc": "=ao\n", "query": "=?__"}' '{"query": "#?__1"}' >questions
@@ -199,6 +232,29 @@ for l in lines:
     # inside of a word
     [ "$(answers -m "$words" -q 'Jane is a prof?__ in Rome' -n 1)" = essor ]
     [ "$(answers -m "$words" -q 'Omar is an engin?__' -n 1)" = eer ]
+}
+
+@test "WordPiece: words of several pieces, words that follow, an end that is a token" {
+    [ "$(answers -m "$pieces" -q 'Omar is an ?__' -n 1)" = actor ]
+    [ "$(answers -m "$pieces" -q 'jane is a ?__ in rome' -n 1)" = cook ]
+    [ "$(answers -m "$pieces" -q 'Jane is a ?__ in Bern' -n 1)" = poet ]
+    [ "$(answers -m "$pieces" -q 'Jane is a ?__ in ?__' -n 1)" = $'cook\trome' ]
+    [ "$(answers -m "$pieces" -q 'Jane is a ?__' --choices 'poet,actor' -n 1)" = poet ]
+    fill -m "$pieces" -q 'Jane is a ?__' -n 1 >whole
+    [ "$(cut -f 2 whole)" = "cook in rome" ] && between 0.6 0.95 <whole
+    [ "$(fill -m "$pieces" -o filled -q 'Jane is a ?__ in Rome')" = "Jane is a cook in Rome" ]
+    printf 'Omar is an' >omar
+    pipe "tokenize -m $pieces --open omar | embed -m $pieces | mamba-layer -m $pieces --dump-state omar.state >/dev/null"
+    [ "$(answers -m "$pieces" -q ' ?__' -n 1 omar.state)" = actor ]
+}
+
+@test "the CV of the lecture: it runs, whatever a model of so few words says" {
+    printf 'Kaushik Roy\n\n- 📍 South Carolina\n\n🎓 Education\n\n- 2020 – Present: Ph.D. Candidate, [University of South Carolina](#)\n' >cv
+    for model in "$letters" "$words" "$pieces"; do
+        run -0 --separate-stderr fill -m "$model" --doc cv -q 'Kaushik Roy is a ?__' -n 3
+        [ -z "$stderr" ]
+        [ "${#lines[@]}" -ge 1 ]
+    done
 }
 
 @test "--until and --max-tokens end an answer, the latter at the end of a word" {
@@ -294,7 +350,13 @@ open("model/model.safetensors", "wb").write(data)'
     # the good ones of several are answered
     run -1 --separate-stderr fill -m "$letters" -n 1 -q '=?__' doc.state cut.state nothere doc.state
     [ "$(cut -f 1,3 <<<"$output")" = $'doc.state\tkd\ndoc.state\tkd' ]
-    [[ $stderr == *"cut.state"*"nothere"* ]]
+    [ "${#stderr_lines[@]}" = 2 ] # each file named once
+    [[ ${stderr_lines[0]} == "fill: cut.state ends in the middle of "* ]]
+    [ "${stderr_lines[1]}" = "fill: cannot open nothere: No such file or directory" ]
+    cp doc.state bad.state
+    printf 'Q' | dd of=bad.state bs=1 seek=150 conv=notrunc status=none
+    run -65 --separate-stderr fill -m "$letters" -q '=?__' bad.state
+    [ "$stderr" = "fill: bad.state: the checksum of a statepipe record does not match: it is damaged" ]
     run -74 bash -c "'$STATEPIPE_BUILD/bin/fill' -m '$letters' --doc doc -q '=?__' >/dev/full"
 }
 

@@ -71,6 +71,8 @@ every_program() {
     sweep "$kind" "$first" "$most" head done || bad=1
     sweep "$kind" "$first" "$most" head --head lm --sample -n 1 open || bad=1
     sweep "$kind" "$first" "$most" generate -n 2 -s 1 --load-state state --dump-state out -o jsonl a || bad=1
+    sweep "$kind" "$first" "$most" fill --doc text -n 1 --beam 2 --max-tokens 2 -q 'a ?__ b' || bad=1
+    sweep "$kind" "$first" "$most" fill -n 1 --beam 1 --max-tokens 1 -q 'a ?__' state || bad=1
     sweep "$kind" "$first" "$most" extract scores || bad=1
     for format in msgpack html table csv; do
         sweep "$kind" "$first" "$most" extract -o $format scores || bad=1
