@@ -66,8 +66,7 @@ void sp_fill_text_free(struct sp_fill_text *t);
 
 /* Sequences that have read the documents, each as often as the model asks for: texts (n) of
  * n_text[i] bytes. A document that does not end a line is given an end of line, unless the model
- * has a fill_template. SP_E_DATA where one is empty or no text. On failure there is nothing to
- * free. */
+ * has a fill_template. SP_E_DATA where one is empty or no text. On failure they are NULL. */
 enum sp_code sp_fill_read(struct sp_fill *f, const char *const *text, const size_t *n_text,
                           size_t n, struct sp_lm_seq **seq, struct sp_error *err);
 

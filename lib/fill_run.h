@@ -46,7 +46,8 @@ enum sp_code sp_fill_run_ask(struct sp_fill_run *r, const char *id, const char *
  * would block, all that came is asked. name is for messages. */
 enum sp_code sp_fill_run_jsonl(struct sp_fill_run *r, int fd, const char *name,
                                struct sp_lm_seq *context, struct sp_error *err);
-/* A question that could not be made; id NULL as above. SP_OK, or an error that is the whole run's. */
+/* A question that could not be made; id NULL as above. SP_OK, or an error that is the whole run's.
+ */
 enum sp_code sp_fill_run_fail(struct sp_fill_run *r, const char *id, const struct sp_error *why,
                               struct sp_error *err);
 /* Asks what it holds and writes the answers. */

@@ -292,7 +292,9 @@ enum sp_code sp_fill_read(struct sp_fill *f, const char *const *text, const size
         code = sp_lm_read(f->lm, seq, id, n_id, n, err);
     for (size_t i = 0; i < n; i++) {
         if (tokens) sp_tokens_clear(&tokens[i]);
-        if (code) sp_lm_seq_free(f->lm, seq[i]);
+        if (!code) continue;
+        sp_lm_seq_free(f->lm, seq[i]);
+        seq[i] = NULL;
     }
     free(tokens);
     free(id);

@@ -1,5 +1,5 @@
 function quote(s) {
-    gsub(/\\/, "\\\\", s)
+    gsub(/\\/, "\\\\\\\\", s)
     gsub(/'/, "\\'", s)
     return "'" s "'"
 }

@@ -1,5 +1,6 @@
-# Quotes for _arguments: brackets and colons mean something there.
+# Quotes for _arguments: backslashes, brackets and colons mean something there.
 function quote(s) {
+    gsub(/\\/, "\\\\\\\\", s)
     gsub(/'/, "'\\''", s)
     gsub(/\[/, "(", s)
     gsub(/\]/, ")", s)

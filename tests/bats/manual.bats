@@ -145,6 +145,42 @@ options_of() {
     [ -z "$(answer statepipe extract some)" ]
 }
 
+@test "fish completes programs, commands, options and choices" {
+    command -v fish >/dev/null || skip "no fish"
+    cd "$BATS_TEST_TMPDIR"
+    answer() { HOME=$PWD fish -N -c "source '$STATEPIPE_BUILD/completions/statepipe.fish'; complete -C '$1'"; }
+    [[ $(answer 'statepipe extr') == $'extract\t'* ]]
+    [[ $(answer 'statepipe state con') == $'convert\t'* ]]
+    [[ $(answer 'statepipe extract -o ht') == $'html\t'* ]]
+    [ "$(answer 'statepipe state near --metric ' | cut -f 1 | paste -sd ' ')" = "cosine l2" ]
+    [ "$(answer 'statepipe fill --cho')" = $'--choices\tthese answers only (\\, is a comma)' ]
+    local p option
+    for p in $(programs); do
+        [ "$p" != statepipe ] || continue
+        answer "statepipe $p --" >shown
+        for option in $(options_of "$p"); do grep -q -- "^$option"$'\t' shown || { echo "$p $option"; return 1; }; done
+    done
+}
+
+@test "zsh completes programs, commands, options and choices" {
+    command -v zsh >/dev/null || skip "no zsh"
+    cd "$BATS_TEST_TMPDIR"
+    local p option lines=()
+    for p in $(programs); do [ "$p" = statepipe ] || lines+=("statepipe $p --"); done
+    HOME=$PWD "$TREE/tests/bats/zsh.py" "$STATEPIPE_BUILD/completions" 'statepipe extr' 'statepipe state con' \
+        'statepipe extract -o ht' 'statepipe state near --metric ' "${lines[@]}" >shown
+    grep -q '^statepipe extract $' shown
+    grep -q '^statepipe state convert $' shown
+    grep -q '^statepipe extract -o html $' shown
+    grep -q '^cosine *l2' shown
+    grep -q -- '^--choices *-- these answers only (\\, is a comma)' shown
+    for p in $(programs); do
+        [ "$p" != statepipe ] || continue
+        sed -n "/^== statepipe $p --\$/,/^== /p" shown >of
+        for option in $(options_of "$p"); do grep -q -- "^$option " of || { echo "$p $option"; return 1; }; done
+    done
+}
+
 @test "every unknown option and bad value is refused with status 2 and one line" {
     local p
     for p in $(programs); do

@@ -189,8 +189,8 @@ static void check_one_slot(const char *text, const char *after) {
         sp_lm_seq_free(lm, seq);
     }
     check_ok(wrong == 0, "%s: all answers, in order, with their probabilities", text);
-    check_ok(4 * found >= 3 * ROUNDS, "%s: the default beam finds the best in %d of %d", text, found,
-             ROUNDS);
+    check_ok(4 * found >= 3 * ROUNDS, "%s: the default beam finds the best in %d of %d", text,
+             found, ROUNDS);
 }
 
 static void check_two_slots(void) {
