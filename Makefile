@@ -166,20 +166,24 @@ EMU_NAMES := $(patsubst tests/emu/%.c,%,$(wildcard tests/emu/*.c)) emulator
 EMU_FLAGS := -std=c++20 -Wall -Wextra -Wshadow -Werror -Wno-missing-field-initializers \
              -Wno-unknown-pragmas -ffp-contract=off -fPIC -MMD -MP -Itests/emu
 EMU_KERNELS := $(CUDA_SRC:kernels/cuda/%.cu=%.o)
+EMU_CORE    := emu.o planted.o
 ifneq ($(EMU_CXX),)
 CHECK += $(EMU_NAMES:%=$(BUILD)/check/cuda_%)
 ifeq ($(SAN),0)
-CHECK += $(EMU_NAMES:%=$(BUILD)/check/cuda_%_tsan)
+CHECK += $(EMU_NAMES:%=$(BUILD)/check/cuda_%_tsan) $(BUILD)/check/cuda_planted
 endif
 endif
+$(BUILD)/check/cuda_planted: $(EMU_NAMES:%=$(BUILD)/check/cuda_%) \
+    $(EMU_NAMES:%=$(BUILD)/check/cuda_%_tsan)
+	@printf '#!/bin/sh\nexec tests/emu/planted $(@D) "$$@"\n' >$@ && chmod +x $@
 EMU_TSAN := $(BUILD)/emu-tsan
-EMU_OBJ := $(foreach d,$(BUILD)/emu $(EMU_TSAN),$(addprefix $(d)/,$(EMU_KERNELS) emu.o \
+EMU_OBJ := $(foreach d,$(BUILD)/emu $(EMU_TSAN),$(addprefix $(d)/,$(EMU_KERNELS) $(EMU_CORE) \
            $(EMU_NAMES:%=check_%.o)))
 
-$(EMU_TSAN)/emu.o $(EMU_TSAN)/check_%.o: EMU_ISA := -DEMU_TSAN
+$(EMU_CORE:%=$(EMU_TSAN)/%) $(EMU_TSAN)/check_%.o: EMU_ISA := -DEMU_TSAN
 $(EMU_TSAN)/check_emulator.o $(EMU_KERNELS:%=$(EMU_TSAN)/%): EMU_ISA := -DEMU_TSAN -fsanitize=thread
 define emu_rules
-$(1)/emu.o: tests/emu/emu.cc
+$(EMU_CORE:%=$(1)/%): $(1)/%.o: tests/emu/%.cc
 	@mkdir -p $$(@D)
 	$$(call say,CXX,$$<)
 	$$(Q)$$(CXX) $$(EMU_FLAGS) $$(CFLAGS) $$(SAN_FLAGS) $$(EMU_ISA) -c -o $$@ $$<
@@ -195,7 +199,7 @@ $(1)/%.o: kernels/cuda/%.cu
 	@mkdir -p $$(@D)
 	$$(call say,CXX,$$<)
 	$$(Q)$$(CXX) -x c++ $$(EMU_FLAGS) -g -O1 $$(SAN_FLAGS) $$(EMU_ISA) -c -o $$@ $$<
-$(BUILD)/check/cuda_%$(2): $(1)/check_%.o $(addprefix $(1)/,$(EMU_KERNELS) emu.o) $$(LIB)
+$(BUILD)/check/cuda_%$(2): $(1)/check_%.o $(addprefix $(1)/,$(EMU_KERNELS) $(EMU_CORE)) $$(LIB)
 	@mkdir -p $$(@D)
 	$$(call say,LINK,$$@)
 	$$(Q)$$(CXX) $$(SAN_FLAGS) $(3) $$(LDFLAGS) -o $$@ $$^ -lm
@@ -217,7 +221,7 @@ $(BUILD)/emu/runtime.o $(BUILD)/emu/cublas.o: $(BUILD)/emu/%.o: tests/emu/%.cc
 	@mkdir -p $(@D)
 	$(call say,CXX,$<)
 	$(Q)$(CXX) $(EMU_FLAGS) $(CFLAGS) $(SAN_FLAGS) -c -o $@ $<
-$(BUILD)/plugin/emu.so: $(EMU_PLUGIN_OBJ) $(addprefix $(BUILD)/emu/,$(EMU_KERNELS) emu.o)
+$(BUILD)/plugin/emu.so: $(EMU_PLUGIN_OBJ) $(addprefix $(BUILD)/emu/,$(EMU_KERNELS) $(EMU_CORE))
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CXX) -shared $(PLUGIN_LINK) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ -lm

@@ -94,7 +94,8 @@ template <class T, int CH, bool VEC>
 __device__ void store_final(const sp_conv &a, const place<CH> &p, const float *from, float *to) {
     const T *x = reinterpret_cast<const T *>(a.x) + p.start * a.ldx;
     float row[CH];
-    for (int64_t j = 0; j < p.n_state; j++) {
+    for (int64_t i = 0; i < p.n_state; i++) {
+        const int64_t j = SP_PLANTED("state from the newest row") ? p.n_state - 1 - i : i;
         load_row<T, CH, VEC>(p, from, a.d_inner, x, a.ldx, p.len + j, row);
         sp_store<CH, VEC>(to + j * a.d_inner + p.c0, row, p.n_ch);
     }

@@ -6,7 +6,10 @@
 
 namespace {
 
-constexpr int WARPS = 4, CH = 4, STRIDE = 32 * WARPS * CH;
+constexpr int WARPS = 4;
+/* Columns of an access: 16 bytes of T, and what a block takes at once. */
+template <class T> constexpr int CH_OF = 16 / (int)sizeof(T);
+template <class T> constexpr int64_t STRIDE_OF = 32 * WARPS *CH_OF<T>;
 
 struct args {
     float *table; /* (any, d), of T when gathering */
@@ -16,10 +19,11 @@ struct args {
 };
 
 template <class T, bool VEC> __global__ void __launch_bounds__(32 * WARPS) gather(const args a) {
+    constexpr int CH = CH_OF<T>;
     const int64_t i = blockIdx.x;
     const T *from = reinterpret_cast<const T *>(a.table) + (int64_t)sp_read(&a.id[i]) * a.d;
     T *to = reinterpret_cast<T *>(a.row) + i * a.d;
-    for (int64_t col = (int64_t)threadIdx.x * CH; col < a.d; col += STRIDE) {
+    for (int64_t col = (int64_t)threadIdx.x * CH; col < a.d; col += STRIDE_OF<T>) {
         const int n = sp_left<CH>(a.d, col);
         float v[CH];
         sp_load<CH, VEC>(v, from + col, n);
@@ -35,16 +39,17 @@ __device__ __forceinline__ unsigned same_ids(const args &a, int64_t from, uint32
 
 template <class T, bool VEC>
 __global__ void __launch_bounds__(32 * WARPS) scatter_add(const args a) {
+    constexpr int CH = CH_OF<T>;
     const int64_t i = blockIdx.x;
     const uint32_t id = sp_read(&a.id[i]);
     bool first = true;
     for (int64_t j = 0; j < i && first; j += 32) {
         unsigned same = same_ids(a, j, id);
-        if (i - j < 32) same &= (1u << (i - j)) - 1;
+        if (i - j < 32 && !SP_PLANTED("a row lost")) same &= (1u << (i - j)) - 1;
         first = same == 0;
     }
     if (!first) return; /* the whole block */
-    for (int64_t start = 0; start < a.d; start += STRIDE) {
+    for (int64_t start = 0; start < a.d; start += STRIDE_OF<T>) {
         const int64_t col = start + (int64_t)threadIdx.x * CH;
         const int n = sp_left<CH>(a.d, col);
         float *to = a.table + (int64_t)id * a.d + col, sum[CH], v[CH];
@@ -63,9 +68,7 @@ __global__ void __launch_bounds__(32 * WARPS) scatter_add(const args a) {
 }
 
 template <class T> int launch(const args &a, bool add, cudaStream_t stream) {
-    const uintptr_t wide = sizeof(T) * CH - 1;
-    const bool vec = a.d % CH == 0 && ((uintptr_t)a.row & wide) == 0 &&
-                     ((uintptr_t)a.table & (add ? 15 : wide)) == 0;
+    const bool vec = a.d % CH_OF<T> == 0 && ((uintptr_t)a.row | (uintptr_t)a.table) % 16 == 0;
     auto kernel = add   ? vec ? scatter_add<T, true> : scatter_add<T, false>
                     : vec ? gather<T, true>
                         : gather<T, false>;

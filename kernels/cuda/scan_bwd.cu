@@ -267,7 +267,7 @@ __device__ __forceinline__ void scan_state(const args &k, const place &p, int64_
             after *= decay[i];
         }
         __syncwarp(); /* all have read the carry */
-        if (p.lane_time == 0) sp_shared_store(carry, g);
+        if (p.lane_time == 0 && !SP_PLANTED("stale carry")) sp_shared_store(carry, g);
     }
     const float sum = sum_time(dA, p.lane_time);
     if (p.lane_time < CH) {
@@ -295,7 +295,9 @@ __device__ __forceinline__ void pass_on(const args &k, const place &p, int64_t t
                 sp_shared_store(here, total[0]);
             } else if (t < p.end) {
                 const int64_t at = t * k.a.d_state + n;
-                if (!k.part) {
+                if (!k.part && SP_PLANTED("a store for an atomic")) {
+                    sp_write((which ? k.g.dC : k.g.dB) + at, total[0]);
+                } else if (!k.part) {
                     atomicAdd((which ? k.g.dC : k.g.dB) + at, total[0]);
                 } else {
                     const int64_t row = (int64_t)blockIdx.y * 2 + which;
@@ -324,7 +326,6 @@ __device__ void end_block(const args &k, const place &p, const shared_view &s,
     const int64_t d_state = k.a.d_state, c0 = (int64_t)blockIdx.y * BLOCK_CH;
     float *to = k.g.dstate_in ? sp_read(&k.g.dstate_in[blockIdx.x]) : nullptr;
     float *sums = k.sums + (int64_t)blockIdx.x * k.a.d_inner * (d_state + 2), one[1];
-    __syncwarp();
     for (int64_t i = threadIdx.x % 32; i < WARP_CH * d_state; i += 32) {
         const int64_t c = p.warp * WARP_CH + i / d_state, n = i % d_state;
         if (c0 + c >= k.a.d_inner) continue;
@@ -359,9 +360,11 @@ template <class T, bool VEC> __global__ void __launch_bounds__(32 * WARPS) scan_
         const int64_t t0 = p.start + chunk * TILE + p.lane_time * K;
         if (n >= 0 && n < a.d_state && chunk >= 0) {
             if (n == 0) begin_tile<T, VEC>(k, p, t0, &my);
-            const float *saved = a.chunk_state + (first + chunk) * a.d_inner * a.d_state;
+            const int64_t from = SP_PLANTED("stale chunk") && chunk > 0 ? chunk - 1 : chunk;
+            const float *saved = a.chunk_state + (first + from) * a.d_inner * a.d_state;
             scan_state<T>(k, p, t0, n, saved, s, &my, db, dc);
-            pass_on(k, p, t0, n, s.slots + (step - p.warp) % WARPS * SLOT, db, dc);
+            const int n_slot = SP_PLANTED("a slot short") ? WARPS - 2 : WARPS;
+            pass_on(k, p, t0, n, s.slots + (step - p.warp) % n_slot * SLOT, db, dc);
             if (n == a.d_state - 1) end_tile<T, VEC>(k, p, t0, &my, dD, dbias);
         }
         if (++n == period) {

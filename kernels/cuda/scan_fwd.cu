@@ -241,11 +241,12 @@ __device__ __forceinline__ void scan_tokens(const sp_scan &a, int64_t start, int
     SP_SHARED(float4, carry);
     const place p = my_place(a.d_inner);
     const int n_group = (int)((a.d_state + GROUP - 1) / GROUP);
+    /* No barrier: the slots of warp 0's first group are filled by itself, and a thread reads its own
+     * one before the warp's first __syncwarp; others are read after a step's barrier. */
     load_states<VEC>(a, from, carry, n_group);
-    __syncthreads();
     /* A tile takes `period` steps of a warp; a group must have left the last warp before the first
      * one comes to it again. */
-    const int period = n_group > WARPS ? n_group : WARPS;
+    const int period = n_group > WARPS || SP_PLANTED("forward wave too close") ? n_group : WARPS;
     const int n_tile = (int)((end - start + TILE - 1) / TILE);
     const int n_step = n_tile > 0 ? n_tile * period + WARPS - 1 : 0;
     int64_t t0 = start + p.warp * WARP_TOK + p.lane_time * K;
@@ -290,14 +291,16 @@ __global__ void __launch_bounds__(32 * WARPS, BLOCKS[K]) scan_fwd(const args k) 
     int64_t start = sp_read(&a.cu_seqlens[seq]), end = sp_read(&a.cu_seqlens[seq + 1]);
     const int64_t len = end - start;
     if (k_of<VEC>(len) != K) return; /* the whole block */
-    const float *from = a.state_in ? sp_read(&a.state_in[seq]) : nullptr;
+    const int64_t first = SP_PLANTED("another document's state") ? 0 : seq;
+    const float *from = a.state_in ? sp_read(&a.state_in[first]) : nullptr;
     float *to = a.state_out ? sp_read(&a.state_out[seq]) : nullptr;
     float *chunks = a.chunk_state;
     if (chunks) chunks += sp_read(&a.cu_chunks[seq]) * n_state;
     if (k.segment > 0) {
         const int64_t segment = blockIdx.z, skip = segment * k.segment;
         if (segment > 0 && skip >= len) return; /* the whole block */
-        if (len > k.segment) from = k.states + (seq * k.n_segment + segment) * n_state;
+        const int64_t before = segment > 0 && SP_PLANTED("stale segment") ? segment - 1 : segment;
+        if (len > k.segment) from = k.states + (seq * k.n_segment + before) * n_state;
         if (len > skip + k.segment) to = nullptr, end = start + skip + k.segment;
         if (chunks) chunks += skip / SP_SCAN_CHUNK * n_state;
         start += skip;

@@ -138,7 +138,8 @@ __device__ __forceinline__ void conv_step(const sp_mixer_step &a, int64_t seq, i
             sp_load<CH, VEC>(row, from + c0, n_ch);
 #pragma unroll
             for (int v = 0; v < CH; v++) xc[v] = fmaf(w[v][i], row[v], xc[v]);
-            if (k > 0) sp_store<CH, VEC>(state + (k - 1) * a.d_inner + c0, row, n_ch);
+            if (k > 0 && !SP_PLANTED("state not moved on"))
+                sp_store<CH, VEC>(state + (k - 1) * a.d_inner + c0, row, n_ch);
         }
     }
 #pragma unroll
@@ -211,7 +212,8 @@ __device__ __forceinline__ void add_shares(const args &k, const layout &l, int64
         float sum = 0;
         if (j < (part == 0 ? a.dt_rank : a.d_state)) {
             const int64_t o = j + (part == 0 ? 0 : a.dt_rank + (part - 1) * a.d_state);
-            for (int64_t s = 0; s < k.n_slice; s++)
+            const int64_t first = k.n_slice > 1 && SP_PLANTED("a slice lost");
+            for (int64_t s = first; s < k.n_slice; s++)
                 sum += sp_read(k.part + (s * a.n_seq + seq0 + r) * k.n_out + o);
         }
         sp_shared_store(&shared[i], sum);

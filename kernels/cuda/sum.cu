@@ -10,6 +10,7 @@ __global__ void __launch_bounds__(THREADS)
     if (i >= n) return;
     float sum[1], x[1];
     sp_load<1, false>(sum, to + i, 1);
+    if (SP_PLANTED("a part lost")) n_part--;
     for (int64_t p = 0; p < n_part; p++) {
         sp_load<1, false>(x, part + p * n + i, 1);
         sum[0] += x[0];

@@ -76,7 +76,8 @@ template <bool VEC> __global__ void __launch_bounds__(THREADS) top_k(const args 
     key list[LIST];
     bool more = fill<VEC>(a, x, ~(key)0, list);
     for (int64_t j = 0; j < a.k; j++) {
-        const key best = block_max(list[0], slots + j % 2 * WARPS);
+        const int64_t buffer = SP_PLANTED("one buffer of maxima") ? 0 : j % 2;
+        const key best = block_max(list[0], slots + buffer * WARPS);
         const uint32_t id = ~(uint32_t)best;
         if (list[0] == best) {
 #pragma unroll

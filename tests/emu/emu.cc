@@ -341,11 +341,24 @@ void run_block(dim3 grid, dim3 block, dim3 block_idx) {
     }
 }
 
+/* Behind a block's shared memory, bytes that must stay as they are; AddressSanitizer has its own.
+ */
+#ifdef __SANITIZE_ADDRESS__
+constexpr size_t behind = 0;
+#else
+constexpr size_t behind = 1024;
+#endif
 char *new_shared(size_t bytes) {
     void *p;
-    if (posix_memalign(&p, 16, bytes ? bytes : 1)) abort();
-    memset(p, 0xff, bytes); /* NaN as float, half and bfloat16 */
+    if (posix_memalign(&p, 16, bytes + behind + 1)) abort();
     return static_cast<char *>(p);
+}
+void check_behind(size_t bytes) {
+    for (size_t i = 0; i < behind; i++)
+        if (shared_memory[bytes + i] != char(0xff)) {
+            fault("a store past shared memory, %zu bytes from its start", bytes + i);
+            return;
+        }
 }
 
 /* What a driver would refuse. */
@@ -430,6 +443,7 @@ bool all_there(fiber *f) {
 emu_thread *emu_current;
 
 void emu_barrier(const char *file, int line) {
+    if (emu_planted_at("barrier", file, line)) return;
     fiber *f = self();
     config.counts.barrier++;
     f->file = file;
@@ -504,8 +518,9 @@ static void run_launch(dim3 grid, dim3 block, size_t shared, const std::function
 #endif
         if (fresh) memory.push_back(new_shared(shared));
         shared_memory = memory.back();
-        memset(shared_memory, 0xff, shared);
+        memset(shared_memory, 0xff, shared + behind); /* NaN as float, half and bfloat16 */
         run_block(grid, block, at);
+        check_behind(shared);
         if (!config.fault.empty()) break;
     }
     acquire(&token_end);

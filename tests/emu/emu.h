@@ -55,6 +55,9 @@ extern emu_thread *emu_current;
 
 /* The launch's error stays until emu_last_error takes it, as cudaGetLastError does. `kernel` tells
  * kernels apart; only one that has asked (emu_allow_shared) gets more than 48 KiB. */
+#define EMU_LAUNCH(kernel, grid, block, shared, stream, ...)                                       \
+    emu_launch(reinterpret_cast<const void *>(kernel), grid, block,                                \
+               emu_shared_of(shared, __FILE__, __LINE__), stream, emu_bind(kernel, __VA_ARGS__))
 void emu_launch(const void *kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
                 std::function<void()> body);
 /* A kernel with its arguments, which are copied now, as a launch does, and used when it runs. */
@@ -92,9 +95,18 @@ void emu_count_exponential();
 float emu_from_half(uint16_t bits);
 uint16_t emu_to_half(float x);
 
+/* Bugs for a check of the checks (planted.cc): is this one wanted? */
+bool emu_planted_at(const char *kind, const char *file, int line);
+bool emu_planted(const char *name);
+
+static inline size_t emu_shared_of(size_t bytes, const char *file, int line) {
+    return bytes > 0 && emu_planted_at("shared", file, line) ? bytes - 4 : bytes;
+}
+
 #define __syncthreads() emu_barrier(__FILE__, __LINE__)
-static inline void __syncwarp(unsigned mask = ~0u) {
-    emu_warp(EMU_SYNCWARP, mask, 0, 0, 32);
+#define __syncwarp() emu_syncwarp(__FILE__, __LINE__)
+static inline void emu_syncwarp(const char *file, int line) {
+    if (!emu_planted_at("barrier", file, line)) emu_warp(EMU_SYNCWARP, ~0u, 0, 0, 32);
 }
 static inline unsigned __ballot_sync(unsigned mask, int predicate) {
     return (unsigned)emu_warp(EMU_BALLOT, mask, predicate != 0, 0, 32);
