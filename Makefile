@@ -85,7 +85,7 @@ help:
 #: make demo        print the records of the sample CVs, one of them a PDF
 #: make check       run every test; SAN=1: under AddressSanitizer and UBSan; T="a b": those suites
 #: make fuzz        fuzz with clang's libFuzzer, FUZZ_SECONDS=60 per target
-#: make cuda        check registers and spills of the CUDA kernels for all of CUDA_ARCHS
+#: make cuda        table of registers, spills, occupancy of the CUDA kernels, all CUDA_ARCHS
 #: make bench       measure the kernels and the programs
 #: make model       train the shipped model anew, into MODEL_OUT=build/model (hours)
 #: make install     into PREFIX=/usr/local, below DESTDIR; make uninstall takes it away again
@@ -163,6 +163,7 @@ $(BUILD)/cuda.note: | $(PROG)
 # ThreadSanitizer and fewer cases; the emulator itself is never instrumented by that.
 EMU_CXX   := $(shell command -v $(CXX))
 EMU_NAMES := $(patsubst tests/emu/%.c,%,$(wildcard tests/emu/*.c)) emulator
+EMU_RACES := $(filter-out counts errors,$(EMU_NAMES)) # others only measure what these check
 EMU_FLAGS := -std=c++20 -Wall -Wextra -Wshadow -Werror -Wno-missing-field-initializers \
              -Wno-unknown-pragmas -ffp-contract=off -fPIC -MMD -MP -Itests/emu
 EMU_KERNELS := $(CUDA_SRC:kernels/cuda/%.cu=%.o)
@@ -170,11 +171,11 @@ EMU_CORE    := emu.o planted.o
 ifneq ($(EMU_CXX),)
 CHECK += $(EMU_NAMES:%=$(BUILD)/check/cuda_%)
 ifeq ($(SAN),0)
-CHECK += $(EMU_NAMES:%=$(BUILD)/check/cuda_%_tsan) $(BUILD)/check/cuda_planted
+CHECK += $(EMU_RACES:%=$(BUILD)/check/cuda_%_tsan) $(BUILD)/check/cuda_planted
 endif
 endif
 $(BUILD)/check/cuda_planted: $(EMU_NAMES:%=$(BUILD)/check/cuda_%) \
-    $(EMU_NAMES:%=$(BUILD)/check/cuda_%_tsan)
+    $(EMU_RACES:%=$(BUILD)/check/cuda_%_tsan)
 	@printf '#!/bin/sh\nexec tests/emu/planted $(@D) "$$@"\n' >$@ && chmod +x $@
 EMU_TSAN := $(BUILD)/emu-tsan
 EMU_OBJ := $(foreach d,$(BUILD)/emu $(EMU_TSAN),$(addprefix $(d)/,$(EMU_KERNELS) $(EMU_CORE) \
@@ -251,39 +252,25 @@ $(BUILD)/plugin/cuda.so: $(CUDA_PLUGIN_OBJ)
 	$(Q)$(CXX) -shared $(PLUGIN_LINK) $(LDFLAGS) -o $@ $^ -L$(CUDA_HOME)/lib64 -lcudart_static \
 	    -lcublas -lrt -ldl -lpthread
 
-# The checks of the kernels for a GPU (tests/gpu-check), and all of them for the emulator.
-GPU_CHECK_OBJ := $(EMU_NAMES:%=$(BUILD)/gpu/%.o)
-emu-checks: $(EMU_NAMES:%=$(BUILD)/check/cuda_%)
-gpu-checks: $(patsubst %,$(BUILD)/gpu/cuda_%,$(filter-out emulator,$(EMU_NAMES)))
-$(BUILD)/gpu/on_gpu.o: tests/emu/on_gpu.cc
-	@mkdir -p $(@D)
-	$(call say,CXX,$<)
-	$(Q)$(CXX) $(EMU_FLAGS) $(CFLAGS) -isystem $(CUDA_HOME)/include -c -o $@ $<
-$(BUILD)/gpu/%.o: tests/emu/%.c
-	@mkdir -p $(@D)
-	$(call say,CC,"$< for cuda")
-	$(Q)$(CC) $(ALL_CFLAGS) -Dmain=check_main -Wno-missing-prototypes -c -o $@ $<
-$(BUILD)/gpu/cuda_%: $(BUILD)/gpu/%.o $(BUILD)/gpu/on_gpu.o \
-    $(addprefix $(BUILD)/cuda/,$(CUDA_SRC:.cu=.o)) $(LIB)
-	@mkdir -p $(@D)
-	$(call say,LINK,$@)
-	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ -Wl,--wrap=posix_memalign,--wrap=free -L$(CUDA_HOME)/lib64 \
-	    -lcudart_static -lrt -ldl -lpthread -lm
-
-# What ptxas says of each kernel: registers, spills. One architecture for `make check`.
+# What ptxas says of each kernel, and its machine code. One architecture for `make check`.
 CUDA_ARCHS      ?= 75 80 86 89 90 100 120
 CUDA_CHECK_ARCH ?= 80
-NVCC_FLAGS := -std=c++17 -O3 -Xptxas -v -Xcompiler -fPIC
-$(BUILD)/cuda/sm_%.ptxas: $(CUDA_SRC) $(wildcard kernels/cuda/*.h) kernels/kernels.h
+define cubin_rule
+$(BUILD)/cuda/sm_$(1)/%.cubin: kernels/cuda/%.cu $(wildcard kernels/cuda/*.h) kernels/kernels.h
+	@mkdir -p $$(@D)
+	$$(call say,NVCC,"$$< (sm_$(1))")
+	$$(Q)$$(NVCC) -std=c++17 -O3 -Xptxas -v -arch=sm_$(1) -cubin -o $$@ $$< \
+	    >$$(@:.cubin=.ptxas) 2>&1 || { cat $$(@:.cubin=.ptxas) >&2; exit 1; }
+endef
+$(foreach a,$(sort $(CUDA_ARCHS) $(CUDA_CHECK_ARCH)),$(eval $(call cubin_rule,$(a))))
+cubins = $(foreach a,$(1),$(CUDA_SRC:kernels/cuda/%.cu=$(BUILD)/cuda/sm_$(a)/%.cubin))
+$(BUILD)/cuda/occupancy: tests/emu/occupancy.cc
 	@mkdir -p $(@D)
-	$(Q)rm -f $@.part; for f in $(CUDA_SRC); do \
-	    printf '  %-6s %s\n' NVCC "$$f (sm_$*)"; \
-	    $(NVCC) $(NVCC_FLAGS) -gencode arch=compute_$*,code=sm_$* -c -o $(BUILD)/cuda/object.o $$f \
-	        2>>$@.part || { cat $@.part >&2; exit 1; }; \
-	done; rm -f $(BUILD)/cuda/object.o; mv $@.part $@
-cuda: $(CUDA_ARCHS:%=$(BUILD)/cuda/sm_%.ptxas)
+	$(call say,CXX,$<)
+	$(Q)$(CXX) -std=c++20 -Wall -Wextra -Werror -O1 -isystem $(CUDA_HOME)/include -o $@ $<
+cuda: $(call cubins,$(CUDA_ARCHS)) $(BUILD)/cuda/occupancy
 	$(if $(NVCC),,$(error there is no nvcc here))
-	@tests/emu/ptxas $^
+	@tests/emu/ptxas $(BUILD)/cuda $(CUDA_ARCHS:%=sm_%)
 
 # Completions are made from the programs' own option tables.
 $(BUILD)/completions/%: $(wildcard share/completions/*) $(PROG)
@@ -328,12 +315,13 @@ model: all
 	share/model-src/train $(BUILD)/bin $(MODEL_OUT)
 
 # Says so itself where there is no nvcc.
-$(BUILD)/check/cuda_ptxas: tests/emu/ptxas \
-    $(if $(NVCC),$(CUDA_CHECK_ARCH:%=$(BUILD)/cuda/sm_%.ptxas))
+$(BUILD)/check/cuda_ptxas: tests/emu/ptxas tests/emu/registers \
+    $(if $(NVCC),$(call cubins,$(CUDA_CHECK_ARCH)) $(BUILD)/cuda/occupancy)
 	@mkdir -p $(@D)
-	@printf '#!/bin/sh\nexec tests/emu/ptxas $(filter %.ptxas,$^)\n' >$@ && chmod +x $@
+	@printf '#!/bin/sh\nexec tests/emu/ptxas $(if $(NVCC),$(BUILD)/cuda sm_$(CUDA_CHECK_ARCH))\n' >$@
+	@chmod +x $@
 
-check: programs $(BUILD)/bench/device $(CHECK) $(FUZZ) $(BUILD)/inject.so $(BUILD)/check/cuda_ptxas
+check: programs $(CHECK) $(FUZZ) $(BUILD)/inject.so $(BUILD)/check/cuda_ptxas
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run $(T)
 
 bench: all $(CHECK) $(BENCH)
@@ -342,7 +330,7 @@ bench: all $(CHECK) $(BENCH)
 	    $(BUILD)/check/$$name --bench | sed '/^ok /d; /^1\.\./d; /^# seed/d'; \
 	done; \
 	for c in $(if $(EMU_CXX),$$(grep -l 'check_state\.bench' tests/emu/*.c)); do \
-	    echo "== $$c"; $(BUILD)/check/cuda_$$(basename $$c .c) --bench | sed -n '/^# [a-z_]* K/p'; \
+	    echo "== $$c"; $(BUILD)/check/cuda_$$(basename $$c .c) --bench | sed -n '/^# seed/d; /^# /p'; \
 	done; \
 	for b in $(wildcard tests/bench/*.sh); do echo "== $$b"; BUILD=$(BUILD) $$b; done
 
@@ -428,6 +416,5 @@ clean:
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs emu-checks gpu-checks FORCE help deps demo model cuda check bench fuzz install uninstall format clean
--include $(OBJ:.o=.d) $(EMU_OBJ:.o=.d) $(EMU_PLUGIN_OBJ:.o=.d) $(CUDA_PLUGIN_OBJ:.o=.d) \
-    $(GPU_CHECK_OBJ:.o=.d)
+.PHONY: all programs FORCE help deps demo model cuda check bench fuzz install uninstall format clean
+-include $(OBJ:.o=.d) $(EMU_OBJ:.o=.d) $(EMU_PLUGIN_OBJ:.o=.d) $(CUDA_PLUGIN_OBJ:.o=.d)

@@ -176,7 +176,7 @@ __device__ __forceinline__ void store_grad(const args &k, const place<CH> &p, fl
  * those of its run's tokens' first taps, need; the rows after the sequence's last token's first tap
  * belong to the last run. So each row is written by one thread, and dw only counts the run. */
 template <class T, int W, int CH, int RUN, bool VEC>
-__global__ void __launch_bounds__(32 * WARPS) conv_bwd(const args k) {
+__global__ void __launch_bounds__(32 * WARPS, 3) conv_bwd(const args k) {
     const sp_conv &a = k.a;
     const place<CH> p = my_place<W, CH>(a);
     const float *state = a.state_in ? sp_read(&a.state_in[p.seq]) : nullptr;

@@ -48,7 +48,7 @@ __device__ __forceinline__ void store_normed(const sp_rmsnorm &a, int64_t row, i
 }
 
 template <class T, bool VEC>
-__global__ void __launch_bounds__(32 * FWD_WARPS) rmsnorm_fwd(const fwd_args k) {
+__global__ void __launch_bounds__(32 * FWD_WARPS, 6) rmsnorm_fwd(const fwd_args k) {
     const sp_rmsnorm &a = k.a;
     const int64_t row = (int64_t)blockIdx.x * FWD_WARPS + threadIdx.x / 32;
     const int64_t first = (int64_t)(threadIdx.x % 32) * CH;

@@ -122,33 +122,10 @@ static void check_differences(void) {
              worst);
 }
 
-static void bench(int64_t len, int how) {
-    struct scan_case s;
-    scan_make(&s, 1, &len, 64, 16, 0, 0);
-    struct scan_result r = scan_forward(&kernel_state.path[0], &s, 64);
-    emu_counts_reset();
-    bool ok = backward(&s, SP_CUDA_F32, how, &r);
-    struct emu_counts c = emu_counted();
-    double n = (double)(len * s.n_state);
-    printf("# scan_bwd K=16 %s%s: loads %.3f stores %.3f shuffles %.3f barriers %.4f exp %.3f "
-           "atomics %.3f per element and state; %.2f bytes per element, %.2f at least; shared %d "
-           "bytes\n",
-           ok ? "ok" : "FAULT", how & DETERMINISTIC ? " deterministic" : "",
-           (double)(c.global_load + c.shared_load) / n,
-           (double)(c.global_store + c.shared_store) / n, (double)c.shuffle / n,
-           (double)c.barrier / n, (double)c.exponential / n, (double)c.atomic / n,
-           (double)c.global_bytes / (double)(len * 64), 28 + 16. * 16 / 64, (int)c.shared_limit);
-    kernel_end_case();
-}
-
 int main(int argc, char **argv) {
     kernel_start(argc, argv);
     for (int type = 0; type < CUDA_N_TYPE; type++)
         check_random_shapes((enum sp_cuda_type)type, cuda_cases(type == 0 ? 24 : 8));
     check_differences();
-    if (check_state.bench) {
-        bench(512, 0);
-        bench(512, DETERMINISTIC);
-    }
     return check_end();
 }

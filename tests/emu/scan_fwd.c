@@ -235,26 +235,6 @@ static void check_large_state(void) {
              kernel_error(&e[0]));
 }
 
-static void bench(int64_t len) {
-    struct scan_case s;
-    scan_make(&s, 1, &len, 64, 16, 0, 0);
-    emu_counts_reset();
-    struct outcome o = run(&s, SP_CUDA_F32, false);
-    struct emu_counts c = emu_counted();
-    double n = (double)(len * s.n_state);
-    printf(
-        "# scan_fwd K=%d %s: loads %.3f stores %.3f shuffles %.3f barriers %.4f exp %.3f atomics "
-        "%.3f per element and state; %.2f bytes per element, %.2f at least; shared %d bytes\n",
-        len <= 16   ? 4
-        : len <= 32 ? 8
-                    : 16,
-        o.ok ? "ok" : "FAULT", (double)(c.global_load + c.shared_load) / n,
-        (double)(c.global_store + c.shared_store) / n, (double)c.shuffle / n, (double)c.barrier / n,
-        (double)c.exponential / n, (double)c.atomic / n,
-        (double)c.global_bytes / (double)(len * 64), 16 + 8. * 16 / 64, (int)c.shared_limit);
-    kernel_end_case();
-}
-
 int main(int argc, char **argv) {
     kernel_start(argc, argv);
     for (int type = 0; type < CUDA_N_TYPE; type++)
@@ -264,10 +244,5 @@ int main(int argc, char **argv) {
     for (int type = 0; type < CUDA_N_TYPE; type++)
         check_split((enum sp_cuda_type)type, cuda_cases(type == 0 ? 12 : 4));
     check_large_state();
-    if (check_state.bench) {
-        bench(16);
-        bench(32);
-        bench(1024);
-    }
     return check_end();
 }
