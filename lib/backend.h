@@ -115,9 +115,9 @@ struct sp_backend {
                                 const uint32_t *id, int64_t n, const float *dy,
                                 struct sp_error *err);
 
-    /* The step in one operation, where the backend has one (else NULL). *done: it was made; false:
-     * it is made of the operations above, whose bits may be others. */
-    enum sp_code (*mixer_step)(struct sp_backend *be, const struct sp_mixer *m, bool *done,
+    /* The step in one operation, where the backend has one; else NULL, and it is made of the
+     * operations above, whose bits may be others. */
+    enum sp_code (*mixer_step)(struct sp_backend *be, const struct sp_mixer *m,
                                struct sp_error *err);
 
     /* Runs of operations that come again with the same arguments, as in decode; NULL: not offered.

@@ -185,13 +185,10 @@ static enum sp_code cuda_linear(struct sp_backend *be, struct sp_weight *w, cons
     return SP_OK;
 }
 
-/* The kernel reads both matrices as one type; dt_proj is f32 whatever the others are. */
-static enum sp_code cuda_mixer_step(struct sp_backend *be, const struct sp_mixer *m, bool *done,
+static enum sp_code cuda_mixer_step(struct sp_backend *be, const struct sp_mixer *m,
                                     struct sp_error *err) {
     struct sp_cuda *c = sp_cuda_of(be);
     const size_t n = (size_t)m->n_seq * sizeof *m->conv_state;
-    *done = m->x_proj->type == m->dt_proj->type;
-    if (!*done) return SP_OK;
     struct sp_cuda_list l[] = {{m->conv_state, n, NULL}, {m->ssm_state, n, NULL}};
     SP_TRY(sp_cuda_lists(c, l, 2, err));
     struct sp_mixer_step a = {.n_seq = m->n_seq, .d_inner = m->d_inner, .d_conv = m->d_conv};
@@ -203,8 +200,9 @@ static enum sp_code cuda_mixer_step(struct sp_backend *be, const struct sp_mixer
     a.conv_bias = m->conv_bias;
     a.x_proj = m->x_proj->w;
     a.dt_proj = m->dt_proj->w;
-    a.weight_type = m->x_proj->type;
-    a.round_inputs = a.weight_type != SP_CUDA_F32;
+    a.x_type = m->x_proj->type;
+    a.dt_type = m->dt_proj->type;
+    a.round_inputs = 1;
     a.part_norm_eps = m->part_norm_eps;
     a.dt_bias = m->dt_bias;
     a.A = m->A;

@@ -372,10 +372,8 @@ static enum sp_code mix(struct sp_net *net, const struct layer *l, const struct 
 
 /* The same where the backend has it in one. */
 static enum sp_code mix_one(struct sp_net *net, const struct layer *l, const struct sp_batch *batch,
-                            bool *done, struct sp_error *err) {
+                            struct sp_error *err) {
     const struct sp_config *c = net->c;
-    *done = false;
-    if (!batch->one || !net->be->mixer_step) return SP_OK;
     struct sp_mixer m = {.n_seq = batch->n_seq, .d_inner = c->d_inner, .d_conv = c->d_conv};
     m.d_state = c->d_state;
     m.dt_rank = c->dt_rank;
@@ -393,7 +391,7 @@ static enum sp_code mix_one(struct sp_net *net, const struct layer *l, const str
     m.ssm_state = net->ssm_state;
     m.y = net->x;
     m.ldy = c->d_inner;
-    return net->be->mixer_step(net->be, &m, done, err);
+    return net->be->mixer_step(net->be, &m, err);
 }
 
 static enum sp_code run_layer(struct sp_net *net, const struct layer *l,
@@ -402,7 +400,6 @@ static enum sp_code run_layer(struct sp_net *net, const struct layer *l,
     struct sp_backend *be = net->be;
     const int64_t n = batch->cu_seqlens[batch->n_seq], inner = c->d_inner;
     const bool step = batch->step;
-    bool done;
     struct sp_rmsnorm norm = {.d = c->d_model, .x = net->u, .ldx = c->d_model, .w = l->norm};
     norm.eps = (float)c->norm_eps;
     norm.y = net->norm;
@@ -410,8 +407,7 @@ static enum sp_code run_layer(struct sp_net *net, const struct layer *l,
     SP_TRY(be->rmsnorm_fwd(be, &norm, n, err));
     SP_TRY(
         be->linear(be, l->in_proj, net->norm, c->d_model, n, step, net->xz, 2 * inner, false, err));
-    SP_TRY(mix_one(net, l, batch, &done, err));
-    if (!done) SP_TRY(mix(net, l, batch, err));
+    SP_TRY(batch->one && be->mixer_step ? mix_one(net, l, batch, err) : mix(net, l, batch, err));
     return be->linear(be, l->out_proj, net->x, inner, n, step, net->u, c->d_model, true, err);
 }
 

@@ -43,10 +43,10 @@ struct sp_mixer_step {
     int64_t ldxz;
     const float *conv_w;    /* (d_inner, d_conv) */
     const float *conv_bias; /* (d_inner) or NULL */
-    const void *x_proj;     /* (dt_rank + 2 * d_state, d_inner), of weight_type */
-    const void *dt_proj;    /* (d_inner, dt_rank), of weight_type */
-    enum sp_cuda_type weight_type;
-    int round_inputs;         /* what the two products read is rounded to weight_type first */
+    const void *x_proj;     /* (dt_rank + 2 * d_state, d_inner), of x_type */
+    const void *dt_proj;    /* (d_inner, dt_rank), of dt_type */
+    enum sp_cuda_type x_type, dt_type;
+    int round_inputs;         /* what either product reads is rounded to its matrix's type first */
     float part_norm_eps;      /* Falcon-Mamba: dt, B, C are normalised (RMS) first; negative: not */
     const float *dt_bias;     /* (d_inner) or NULL */
     const float *A;           /* (d_inner, d_state) */

@@ -325,35 +325,43 @@ template <class T> bool aligned(const sp_scan &a) {
     return typed % (sizeof(T) * GROUP) == 0 && (uintptr_t)a.A % 16 == 0 &&
            (a.ldb | a.ldc | a.d_state) % GROUP == 0;
 }
-template <class W> bool aligned(const args &k) {
+template <class W> bool weight_aligned(const void *w, int64_t ldw) {
+    return (uintptr_t)w % 16 == 0 && ldw * (int64_t)sizeof(W) % 16 == 0;
+}
+/* But for the weights. */
+bool aligned(const args &k) {
     const sp_mixer_step &a = k.a;
     const uintptr_t all = (uintptr_t)a.xz | (uintptr_t)a.conv_w | (uintptr_t)a.conv_bias |
-                          (uintptr_t)a.x_proj | (uintptr_t)a.dt_proj | (uintptr_t)a.A |
-                          (uintptr_t)k.x;
-    const int64_t weights = a.d_inner | a.dt_rank, floats = a.d_inner | a.d_state | a.ldxz;
-    return all % 16 == 0 && weights * (int64_t)sizeof(W) % 16 == 0 && floats % 4 == 0 &&
-           (a.d_conv < GROUP || a.d_conv % GROUP == 0);
+                          (uintptr_t)a.A | (uintptr_t)k.x;
+    const int64_t floats = a.d_inner | a.d_state | a.ldxz;
+    return all % 16 == 0 && floats % 4 == 0 && (a.d_conv < GROUP || a.d_conv % GROUP == 0);
 }
 
 int64_t slices_of(const sp_mixer_step &a) {
     return (a.d_inner + SLICE - 1) / SLICE;
 }
 
-template <class W> int launch_mixer(const args &k, cudaStream_t stream) {
-    const bool wide = aligned<W>(k);
-    const unsigned groups = (unsigned)((k.a.n_seq + ROWS - 1) / ROWS);
-    auto first = wide ? mixer_conv<W, true> : mixer_conv<W, false>;
-    SP_LAUNCH(first, dim3(groups, (unsigned)k.n_slice), dim3(THREADS), ROWS * SLICE * sizeof(float),
-              stream, k);
-    int error = SP_LAST_ERROR();
-    if (error) return error;
-    auto second = wide ? mixer_state<W, true> : mixer_state<W, false>;
+unsigned row_groups(const args &k) {
+    return (unsigned)((k.a.n_seq + ROWS - 1) / ROWS);
+}
+
+template <class W> int launch_conv(const args &k, cudaStream_t stream) {
+    const bool wide = aligned(k) && weight_aligned<W>(k.a.x_proj, k.a.d_inner);
+    auto kernel = wide ? mixer_conv<W, true> : mixer_conv<W, false>;
+    SP_LAUNCH(kernel, dim3(row_groups(k), (unsigned)k.n_slice), dim3(THREADS),
+              ROWS * SLICE * sizeof(float), stream, k);
+    return SP_LAST_ERROR();
+}
+
+template <class W> int launch_state(const args &k, cudaStream_t stream) {
+    const bool wide = aligned(k) && weight_aligned<W>(k.a.dt_proj, k.a.dt_rank);
+    auto kernel = wide ? mixer_state<W, true> : mixer_state<W, false>;
     const size_t shared = ROWS * (size_t)layout_of(k.a.dt_rank, k.a.d_state).row_ld * sizeof(float);
     if (shared > 48 << 10) {
-        error = SP_ALLOW_SHARED(second, (int)shared);
+        int error = SP_ALLOW_SHARED(kernel, (int)shared);
         if (error) return error;
     }
-    SP_LAUNCH(second, dim3(groups, (unsigned)((k.a.d_inner + BLOCK_CH - 1) / BLOCK_CH)),
+    SP_LAUNCH(kernel, dim3(row_groups(k), (unsigned)((k.a.d_inner + BLOCK_CH - 1) / BLOCK_CH)),
               dim3(THREADS), shared, stream, k);
     return SP_LAST_ERROR();
 }
@@ -379,7 +387,8 @@ int sp_mixer_step_cuda(const struct sp_mixer_step *a, float *workspace, sp_cuda_
     if (a->n_seq == 0) return 0;
     args k = {*a, workspace, workspace + a->n_seq * a->d_inner, a->dt_rank + 2 * a->d_state,
               slices_of(*a)};
-    return sp_by_type(a->weight_type, [&](auto w) {
-        return launch_mixer<decltype(w)>(k, static_cast<cudaStream_t>(stream));
-    });
+    cudaStream_t on = static_cast<cudaStream_t>(stream);
+    int error = sp_by_type(a->x_type, [&](auto w) { return launch_conv<decltype(w)>(k, on); });
+    if (error) return error;
+    return sp_by_type(a->dt_type, [&](auto w) { return launch_state<decltype(w)>(k, on); });
 }

@@ -89,7 +89,8 @@ static void make_mixer(struct mixer *m, int64_t n_seq, int64_t d, int64_t d_conv
     a->dt_rank = rank;
     a->ldxz = 2 * d + (options & 1 ? 3 : 0);
     a->ldy = d + (options & 1);
-    a->weight_type = type;
+    a->x_type = type;
+    a->dt_type = options & 32 ? SP_CUDA_F32 : type;
     a->round_inputs = (options & 2) != 0;
     a->part_norm_eps = options & 4 ? 1e-6f : -1;
     a->xz = kernel_random(n_seq * a->ldxz, -2, 2);
@@ -99,7 +100,7 @@ static void make_mixer(struct mixer *m, int64_t n_seq, int64_t d, int64_t d_conv
     m->x_proj = kernel_random(m->n_out * d, -1, 1);
     m->dt_proj = kernel_random(d * rank, -0.5f, 0.5f);
     a->x_proj = cuda_typed(m->x_proj, m->n_out * d, type);
-    a->dt_proj = cuda_typed(m->dt_proj, d * rank, type);
+    a->dt_proj = cuda_typed(m->dt_proj, d * rank, a->dt_type);
     a->dt_bias = options & 8 ? NULL : kernel_random(d, -4, 1);
     a->A = kernel_random(d * d_state, -4, 0);
     a->D = options & 16 ? NULL : kernel_random(d, -1, 1);
@@ -111,15 +112,15 @@ static void make_mixer(struct mixer *m, int64_t n_seq, int64_t d, int64_t d_conv
 
 /* Rows of x by W^T, in double precision; x rounded first where the case says so. */
 static float *product(const struct mixer *m, const float *x, int64_t ldx, int64_t d_in,
-                      const float *w, int64_t d_out) {
+                      const float *w, enum sp_cuda_type type, int64_t d_out) {
     float *y = kernel_floats(m->a.n_seq * d_out);
     for (int64_t r = 0; r < m->a.n_seq; r++)
         for (int64_t o = 0; o < d_out; o++) {
             double sum = 0;
             for (int64_t i = 0; i < d_in; i++) {
                 float v = x[r * ldx + i];
-                if (m->a.round_inputs && m->a.weight_type != SP_CUDA_F32)
-                    v = cuda_widen(cuda_narrow(v, m->a.weight_type), m->a.weight_type);
+                if (m->a.round_inputs && type != SP_CUDA_F32)
+                    v = cuda_widen(cuda_narrow(v, type), type);
                 sum += (double)v * (double)w[o * d_in + i];
             }
             y[r * d_out + o] = (float)sum;
@@ -148,7 +149,7 @@ static float *plain_mixer(const struct mixer *m, float *conv, float *ssm) {
     c.y = kernel_floats(a->n_seq * d);
     c.ldy = d;
     for (int64_t s = 0; s < a->n_seq; s++) k->conv_fwd(&c, s, 0, d);
-    float *dbc = product(m, c.y, d, d, m->x_proj, m->n_out);
+    float *dbc = product(m, c.y, d, d, m->x_proj, a->x_type, m->n_out);
     const int64_t at[] = {0, a->dt_rank, a->dt_rank + a->d_state};
     for (int i = 0; i < 3 && a->part_norm_eps >= 0; i++) {
         struct sp_rmsnorm n = {.d = i ? a->d_state : a->dt_rank, .ldx = m->n_out, .ldy = m->n_out};
@@ -158,7 +159,7 @@ static float *plain_mixer(const struct mixer *m, float *conv, float *ssm) {
     }
     struct sp_scan s = {.n_seq = a->n_seq, .d_inner = d, .d_state = a->d_state, .cu_seqlens = cu};
     s.x = c.y;
-    s.dt = product(m, dbc, m->n_out, a->dt_rank, m->dt_proj, d);
+    s.dt = product(m, dbc, m->n_out, a->dt_rank, m->dt_proj, a->dt_type, d);
     s.z = a->xz + d;
     s.B = dbc + at[1];
     s.C = dbc + at[2];
@@ -203,7 +204,7 @@ static void check_mixer(enum sp_cuda_type type, int n_case) {
         struct mixer m;
         int64_t d_conv = i % 3 ? 4 : check_random_int(1, SP_CONV_WIDTH_MAX);
         make_mixer(&m, check_random_int(1, SEQ_MAX), PICK(inners), d_conv, PICK(state_sizes),
-                   PICK(ranks), type, (int)check_random() & 31);
+                   PICK(ranks), type, (int)check_random() & 63);
         int64_t n = m.a.n_seq, n_conv = n * m.n_conv, n_ssm = n * m.n_ssm, d = m.a.d_inner;
         float *want_conv = kernel_copy(m.conv, n_conv), *want_ssm = kernel_copy(m.ssm, n_ssm);
         float *got_conv = kernel_copy(m.conv, n_conv), *got_ssm = kernel_copy(m.ssm, n_ssm);
