@@ -2,8 +2,11 @@
  * contracts; the difference: every pointer in them, also cu_seqlens, cu_chunks and the arrays of
  * state pointers, is the device's, and x, dt, z, B, C, y and their gradients are of `type` (states,
  * A, D, biases, weights and what is summed stay float32). A launcher queues its work on the stream
- * and returns a cudaError_t, 0 when it was accepted. Accesses are of 16 bytes (8 for four 16-bit
- * elements) where pointers and row distances are multiples of that, else of single elements. */
+ * and returns a cudaError_t, 0 when it was accepted. Accesses are of 16 bytes where pointers and
+ * row distances are multiples of that, else of single elements; in the convolution and the scan
+ * forward, whose threads own 4 channels, of 8 for 16-bit types, and in the scan backward, with 2,
+ * of 8 and 4. A warp's accesses are of whole sectors of 32 bytes, or half ones in the latter case.
+ */
 #ifndef SP_CUDA_LAUNCH_H
 #define SP_CUDA_LAUNCH_H
 

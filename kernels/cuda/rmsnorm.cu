@@ -6,9 +6,11 @@
 
 namespace {
 
-constexpr int CH = 4;           /* columns of one access */
-constexpr int KEEP = 8;         /* accesses of a lane that stay in registers */
-constexpr int STRIDE = 32 * CH; /* columns that a warp takes at once */
+/* Columns of one access, of 16 bytes of T (as many floats are one or two); what a warp takes at
+ * once; accesses of a lane that stay in registers. */
+template <class T> constexpr int CH_OF = 16 / (int)sizeof(T);
+template <class T> constexpr int STRIDE_OF = 32 * CH_OF<T>;
+template <class T> constexpr int KEEP_OF = 1024 / STRIDE_OF<T>;
 constexpr int FWD_WARPS = 4;
 constexpr int64_t BWD_BLOCKS = 256; /* at most; each leaves a part of dw */
 
@@ -26,7 +28,8 @@ struct bwd_args {
 /* x += residual where there is one; leaves the sum in v and, then, in memory. */
 template <class T, bool VEC>
 __device__ __forceinline__ void load_sum(const sp_rmsnorm &a, int64_t row, int64_t col, int n,
-                                         float (&v)[CH]) {
+                                         float (&v)[CH_OF<T>]) {
+    constexpr int CH = CH_OF<T>;
     float *x = a.x + row * a.ldx + col;
     sp_load<CH, VEC>(v, x, n);
     if (!a.residual) return;
@@ -39,8 +42,11 @@ __device__ __forceinline__ void load_sum(const sp_rmsnorm &a, int64_t row, int64
 
 template <class T, bool VEC>
 __device__ __forceinline__ void store_normed(const sp_rmsnorm &a, int64_t row, int64_t col, int n,
-                                             float (&v)[CH], float rstd) {
-    float w[CH] = {1, 1, 1, 1};
+                                             float (&v)[CH_OF<T>], float rstd) {
+    constexpr int CH = CH_OF<T>;
+    float w[CH];
+#pragma unroll
+    for (int i = 0; i < CH; i++) w[i] = 1;
     if (a.w) sp_load<CH, VEC>(w, a.w + col, n);
 #pragma unroll
     for (int i = 0; i < CH; i++) v[i] = v[i] * rstd * w[i];
@@ -49,6 +55,7 @@ __device__ __forceinline__ void store_normed(const sp_rmsnorm &a, int64_t row, i
 
 template <class T, bool VEC>
 __global__ void __launch_bounds__(32 * FWD_WARPS, 6) rmsnorm_fwd(const fwd_args k) {
+    constexpr int CH = CH_OF<T>, STRIDE = STRIDE_OF<T>, KEEP = KEEP_OF<T>;
     const sp_rmsnorm &a = k.a;
     const int64_t row = (int64_t)blockIdx.x * FWD_WARPS + threadIdx.x / 32;
     const int64_t first = (int64_t)(threadIdx.x % 32) * CH;
@@ -83,7 +90,9 @@ __global__ void __launch_bounds__(32 * FWD_WARPS, 6) rmsnorm_fwd(const fwd_args 
 /* u = dy * w and x of one access. */
 template <class T, bool VEC>
 __device__ __forceinline__ void load_pair(const bwd_args &k, int64_t row, int64_t col, int n,
-                                          float (&dy)[CH], float (&w)[CH], float (&x)[CH]) {
+                                          float (&dy)[CH_OF<T>], float (&w)[CH_OF<T>],
+                                          float (&x)[CH_OF<T>]) {
+    constexpr int CH = CH_OF<T>;
     const sp_rmsnorm &a = k.a;
     sp_load<CH, VEC>(x, a.x + row * a.ldx + col, n);
     sp_load<CH, VEC>(dy, reinterpret_cast<const T *>(k.g.dy) + row * k.g.lddy + col, n);
@@ -95,6 +104,7 @@ __device__ __forceinline__ void load_pair(const bwd_args &k, int64_t row, int64_
 /* With u = dy * w: dx += rstd * (u - x * rstd^2 * mean(u * x)), dw += dy * x * rstd. The sums of
  * dw over a warp's rows are in shared memory, (warps, d); a lane touches its own columns only. */
 template <class T, bool VEC> __global__ void rmsnorm_bwd(const bwd_args k) {
+    constexpr int CH = CH_OF<T>, STRIDE = STRIDE_OF<T>;
     SP_SHARED(float, shared);
     const sp_rmsnorm &a = k.a;
     const int warps = (int)blockDim.x / 32, warp = (int)threadIdx.x / 32;
@@ -147,7 +157,7 @@ template <class T> bool aligned(const sp_rmsnorm &a, const sp_rmsnorm_grad *g) {
     } else {
         rows |= a.ldy;
     }
-    return wide % 16 == 0 && typed % (sizeof(T) * CH) == 0 && rows % CH == 0;
+    return (wide | typed) % 16 == 0 && rows % CH_OF<T> == 0;
 }
 
 template <class T> int launch_fwd(const fwd_args &k, cudaStream_t stream) {

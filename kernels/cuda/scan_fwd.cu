@@ -241,8 +241,8 @@ __device__ __forceinline__ void scan_tokens(const sp_scan &a, int64_t start, int
     SP_SHARED(float4, carry);
     const place p = my_place(a.d_inner);
     const int n_group = (int)((a.d_state + GROUP - 1) / GROUP);
-    /* No barrier: the slots of warp 0's first group are filled by itself, and a thread reads its own
-     * one before the warp's first __syncwarp; others are read after a step's barrier. */
+    /* No barrier: the slots of warp 0's first group are filled by itself, and a thread reads its
+     * own one before the warp's first __syncwarp; others are read after a step's barrier. */
     load_states<VEC>(a, from, carry, n_group);
     /* A tile takes `period` steps of a warp; a group must have left the last warp before the first
      * one comes to it again. */
