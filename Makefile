@@ -252,6 +252,25 @@ $(BUILD)/plugin/cuda.so: $(CUDA_PLUGIN_OBJ)
 	$(Q)$(CXX) -shared $(PLUGIN_LINK) $(LDFLAGS) -o $@ $^ -L$(CUDA_HOME)/lib64 -lcudart_static \
 	    -lcublas -lrt -ldl -lpthread
 
+# The checks of the kernels for a GPU (tests/gpu-check), and all of them for the emulator.
+GPU_NAMES := $(filter-out emulator counts,$(EMU_NAMES))
+emu-checks: $(EMU_NAMES:%=$(BUILD)/check/cuda_%)
+gpu-checks: $(GPU_NAMES:%=$(BUILD)/gpu/cuda_%)
+$(BUILD)/gpu/on_gpu.o: tests/emu/on_gpu.cc
+	@mkdir -p $(@D)
+	$(call say,CXX,$<)
+	$(Q)$(CXX) $(EMU_FLAGS) $(CFLAGS) -isystem $(CUDA_HOME)/include -c -o $@ $<
+$(BUILD)/gpu/%.o: tests/emu/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,"$< for cuda")
+	$(Q)$(CC) $(ALL_CFLAGS) -Dmain=check_main -Wno-missing-prototypes -c -o $@ $<
+$(BUILD)/gpu/cuda_%: $(BUILD)/gpu/%.o $(BUILD)/gpu/on_gpu.o \
+    $(addprefix $(BUILD)/cuda/,$(CUDA_SRC:.cu=.o)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ -Wl,--wrap=posix_memalign,--wrap=free -L$(CUDA_HOME)/lib64 \
+	    -lcudart_static -lrt -ldl -lpthread -lm
+
 # What ptxas says of each kernel, and its machine code. One architecture for `make check`.
 CUDA_ARCHS      ?= 75 80 86 89 90 100 120
 CUDA_CHECK_ARCH ?= 80
@@ -321,7 +340,7 @@ $(BUILD)/check/cuda_ptxas: tests/emu/ptxas tests/emu/registers \
 	@printf '#!/bin/sh\nexec tests/emu/ptxas $(if $(NVCC),$(BUILD)/cuda sm_$(CUDA_CHECK_ARCH))\n' >$@
 	@chmod +x $@
 
-check: programs $(CHECK) $(FUZZ) $(BUILD)/inject.so $(BUILD)/check/cuda_ptxas
+check: programs $(BUILD)/bench/device $(CHECK) $(FUZZ) $(BUILD)/inject.so $(BUILD)/check/cuda_ptxas
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run $(T)
 
 bench: all $(CHECK) $(BENCH)
@@ -416,5 +435,7 @@ clean:
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs FORCE help deps demo model cuda check bench fuzz install uninstall format clean
--include $(OBJ:.o=.d) $(EMU_OBJ:.o=.d) $(EMU_PLUGIN_OBJ:.o=.d) $(CUDA_PLUGIN_OBJ:.o=.d)
+.PHONY: all programs emu-checks gpu-checks FORCE help deps demo model cuda check bench fuzz install \
+    uninstall format clean
+-include $(OBJ:.o=.d) $(EMU_OBJ:.o=.d) $(EMU_PLUGIN_OBJ:.o=.d) $(CUDA_PLUGIN_OBJ:.o=.d) \
+    $(GPU_NAMES:%=$(BUILD)/gpu/%.d)

@@ -12,7 +12,8 @@
 #include "../kernels/kernels.h"
 #include "statepipe.h"
 
-#define SP_BACKEND_ABI 1
+/* A version, and the size of the table: an object that was built against another is refused. */
+#define SP_BACKEND_ABI (1 << 16 | (int)sizeof(struct sp_backend))
 
 /* Hands a failure on to the caller, where there is nothing to give back first. */
 #define SP_TRY(call)                                                                               \
@@ -50,6 +51,9 @@ struct sp_mixer {
 struct sp_backend {
     int abi;
     const char *name; /* "cpu", "cuda", "emu" */
+    /* A sequence that is cut at a multiple of so many tokens, the state going over, keeps its bits;
+     * elsewhere it keeps them but for rounding, unless this is 1. */
+    int64_t cut;
     void *ctx;
 
     void (*free)(struct sp_backend *be);
@@ -63,6 +67,11 @@ struct sp_backend {
                            struct sp_error *err);
     enum sp_code (*download)(struct sp_backend *be, void *host, const void *dev, size_t n_bytes,
                              struct sp_error *err);
+    /* download in two halves, for backends that work beside the host (else NULL): begin queues it,
+     * end waits for the one that was begun first, of as many bytes. Two at most are under way. */
+    enum sp_code (*fetch_begin)(struct sp_backend *be, const void *dev, size_t n_bytes,
+                                struct sp_error *err);
+    enum sp_code (*fetch_end)(struct sp_backend *be, void *host, struct sp_error *err);
     enum sp_code (*copy)(struct sp_backend *be, void *dst, const void *src, size_t n_bytes,
                          struct sp_error *err);
     enum sp_code (*zero)(struct sp_backend *be, void *dev, size_t n_bytes, struct sp_error *err);

@@ -337,6 +337,7 @@ enum sp_code sp_backend_cpu_new(struct sp_backend **be, int n_thread, struct sp_
     sp_kernels_init(&cpu->k);
     cpu->be = (struct sp_backend){.abi = SP_BACKEND_ABI,
                                   .name = "cpu",
+                                  .cut = 1,
                                   .ctx = cpu,
                                   .free = cpu_free,
                                   .describe = cpu_describe,

@@ -164,6 +164,57 @@ static enum sp_code cuda_download(struct sp_backend *be, void *host, const void 
     return SP_OK;
 }
 
+static enum sp_code fetch_room(struct sp_cuda *c, struct sp_cuda_fetch *f, size_t n_bytes,
+                               struct sp_error *err) {
+    void *host = NULL, *dev = NULL;
+    if (!f->moved) {
+        SP_CUDA_TRY(cudaEventCreateWithFlags(&f->moved, cudaEventDisableTiming), "making an event");
+        SP_CUDA_TRY(cudaEventCreateWithFlags(&f->copied, cudaEventDisableTiming),
+                    "making an event");
+    }
+    if (f->size >= n_bytes) return SP_OK;
+    if (f->host) SP_CUDA_TRY(cudaFreeHost(f->host), "freeing memory");
+    cuda_release(&c->be, f->dev);
+    f->host = f->dev = NULL;
+    f->size = 0;
+    SP_CUDA_TRY(cudaMallocHost(&host, n_bytes), "allocating pinned memory");
+    f->host = host;
+    SP_TRY(new_memory(c, n_bytes, &dev, err));
+    f->dev = dev;
+    f->size = n_bytes;
+    return SP_OK;
+}
+
+/* A copy is taken on the device at once, and travels on a stream of its own. */
+static enum sp_code cuda_fetch_begin(struct sp_backend *be, const void *dev, size_t n_bytes,
+                                     struct sp_error *err) {
+    struct sp_cuda *c = sp_cuda_of(be);
+    struct sp_cuda_fetch *f = &c->fetch[c->n_begun % SP_CUDA_FETCHES];
+    const char *what = "copying from the device";
+    if (c->n_begun - c->n_ended == SP_CUDA_FETCHES)
+        return sp_error_set(err, SP_E_BUG, "too many batches under way");
+    SP_TRY(fetch_room(c, f, n_bytes, err));
+    SP_CUDA_TRY(cudaMemcpyAsync(f->dev, dev, n_bytes, cudaMemcpyDeviceToDevice, c->compute), what);
+    SP_CUDA_TRY(cudaEventRecord(f->copied, c->compute), what);
+    SP_CUDA_TRY(cudaStreamWaitEvent(c->out, f->copied, 0), what);
+    SP_CUDA_TRY(cudaMemcpyAsync(f->host, f->dev, n_bytes, cudaMemcpyDeviceToHost, c->out), what);
+    SP_CUDA_TRY(cudaEventRecord(f->moved, c->out), what);
+    f->n_bytes = n_bytes;
+    c->n_begun++;
+    return SP_OK;
+}
+
+static enum sp_code cuda_fetch_end(struct sp_backend *be, void *host, struct sp_error *err) {
+    struct sp_cuda *c = sp_cuda_of(be);
+    const struct sp_cuda_fetch *f = &c->fetch[c->n_ended % SP_CUDA_FETCHES];
+    if (c->n_begun == c->n_ended) return sp_error_set(err, SP_E_BUG, "no batch under way");
+    SP_CUDA_TRY(c->failed, "freeing memory");
+    SP_CUDA_TRY(cudaEventSynchronize(f->moved), "waiting for the device");
+    memcpy(host, f->host, f->n_bytes);
+    c->n_ended++;
+    return SP_OK;
+}
+
 /* ---- opening and closing ----------------------------------------------------------------------*/
 
 static enum sp_code find_device(struct sp_cuda *c, struct sp_error *err) {
@@ -274,6 +325,13 @@ static void cuda_free(struct sp_backend *be) {
         free_slot(c, &c->up[i]);
         free_slot(c, &c->down[i]);
     }
+    for (int i = 0; i < SP_CUDA_FETCHES; i++) {
+        struct sp_cuda_fetch *f = &c->fetch[i];
+        if (f->moved) (void)cudaEventDestroy(f->moved);
+        if (f->copied) (void)cudaEventDestroy(f->copied);
+        if (f->host) (void)cudaFreeHost(f->host);
+        cuda_release(be, f->dev);
+    }
     sp_cuda_args_free(c);
     cuda_release(be, c->work.dev);
     cuda_release(be, c->x.dev);
@@ -289,6 +347,7 @@ static enum sp_code cuda_open(struct sp_backend **be, struct sp_error *err) {
     if (!c) return sp_error_memory(err, "a backend");
     c->be = (struct sp_backend){.abi = SP_BACKEND_ABI,
                                 .name = SP_CUDA_NAME,
+                                .cut = SP_SCAN_CHUNK, /* a multiple of the scan's tile */
                                 .ctx = c,
                                 .free = cuda_free,
                                 .describe = cuda_describe,
@@ -296,6 +355,8 @@ static enum sp_code cuda_open(struct sp_backend **be, struct sp_error *err) {
                                 .release = cuda_release,
                                 .upload = cuda_upload,
                                 .download = cuda_download,
+                                .fetch_begin = cuda_fetch_begin,
+                                .fetch_end = cuda_fetch_end,
                                 .copy = cuda_copy,
                                 .zero = cuda_zero,
                                 .sync = cuda_sync};

@@ -27,6 +27,14 @@ struct sp_cuda_slot {
     bool busy;
 };
 
+/* What is fetched while the next batch is computed. */
+struct sp_cuda_fetch {
+    char *host, *dev; /* (size); host is pinned */
+    size_t size, n_bytes;
+    cudaEvent_t moved, copied;
+};
+#define SP_CUDA_FETCHES 2
+
 /* Arrays that kernels read on the device and callers have on the host: each distinct one is sent
  * once, and stays until there is no room for another. */
 struct sp_cuda_args {
@@ -57,6 +65,8 @@ struct sp_cuda {
     cudaError_t failed; /* of a call whose caller could not be told */
     struct sp_cuda_slot up[SP_CUDA_SLOTS], down[SP_CUDA_SLOTS];
     unsigned up_next;
+    struct sp_cuda_fetch fetch[SP_CUDA_FETCHES];
+    unsigned n_begun, n_ended;
     struct sp_cuda_args args;
     size_t args_asked; /* bytes of lists, all in all */
     struct sp_cuda_graph graph[SP_CUDA_GRAPHS], *open;

@@ -444,15 +444,43 @@ static enum sp_code replay_layers(struct sp_net *net, const struct sp_batch *bat
     return code ? code : end;
 }
 
+/* Sends hidden and queues all layers. */
+static enum sp_code queue_layers(struct sp_net *net, const struct sp_batch *batch,
+                                 const float *hidden, size_t n_bytes, struct sp_error *err) {
+    struct sp_backend *be = net->be;
+    SP_TRY(room_for(net, batch->cu_seqlens[batch->n_seq], batch->n_seq, err));
+    SP_TRY(be->upload(be, net->u, hidden, n_bytes, err));
+    return batch->one && be->replay_begin ? replay_layers(net, batch, err)
+                                          : run_layers(net, batch, err);
+}
+
+static size_t hidden_bytes(const struct sp_net *net, const struct sp_batch *batch) {
+    return (size_t)(batch->cu_seqlens[batch->n_seq] * net->c->d_model) * sizeof(float);
+}
+
 enum sp_code sp_net_forward(struct sp_net *net, const struct sp_batch *batch, float *hidden,
                             struct sp_error *err) {
-    struct sp_backend *be = net->be;
-    const int64_t n = batch->cu_seqlens[batch->n_seq];
-    const size_t n_bytes = (size_t)(n * net->c->d_model) * sizeof(float);
-    if (n <= 0) return SP_OK;
-    SP_TRY(room_for(net, n, batch->n_seq, err));
-    SP_TRY(be->upload(be, net->u, hidden, n_bytes, err));
-    SP_TRY(batch->one && be->replay_begin ? replay_layers(net, batch, err)
-                                          : run_layers(net, batch, err));
-    return be->download(be, hidden, net->u, n_bytes, err);
+    const size_t n_bytes = hidden_bytes(net, batch);
+    if (n_bytes == 0) return SP_OK;
+    SP_TRY(queue_layers(net, batch, hidden, n_bytes, err));
+    return net->be->download(net->be, hidden, net->u, n_bytes, err);
+}
+
+bool sp_net_overlaps(const struct sp_net *net) {
+    return net->be->fetch_begin != NULL;
+}
+
+int64_t sp_net_cut(const struct sp_net *net) {
+    return net->be->cut;
+}
+
+enum sp_code sp_net_begin(struct sp_net *net, const struct sp_batch *batch, const float *hidden,
+                          struct sp_error *err) {
+    const size_t n_bytes = hidden_bytes(net, batch);
+    SP_TRY(queue_layers(net, batch, hidden, n_bytes, err));
+    return net->be->fetch_begin(net->be, net->u, n_bytes, err);
+}
+
+enum sp_code sp_net_end(struct sp_net *net, float *hidden, struct sp_error *err) {
+    return net->be->fetch_end(net->be, hidden, err);
 }

@@ -54,6 +54,15 @@ enum sp_code sp_seq_store(struct sp_net *net, const struct sp_seq *seq, struct s
 enum sp_code sp_net_forward(struct sp_net *net, const struct sp_batch *batch, float *hidden,
                             struct sp_error *err);
 
+/* The same in two halves, where the backend works beside the host (sp_net_overlaps): begin has read
+ * hidden and batch when it returns, end waits for the output of the batch that was begun first. Two
+ * batches at most are under way. */
+bool sp_net_overlaps(const struct sp_net *net);
+int64_t sp_net_cut(const struct sp_net *net); /* as in backend.h */
+enum sp_code sp_net_begin(struct sp_net *net, const struct sp_batch *batch, const float *hidden,
+                          struct sp_error *err);
+enum sp_code sp_net_end(struct sp_net *net, float *hidden, struct sp_error *err);
+
 /* Embedding look-up, from the mapped weights: hidden (n, d_model). SP_E_DATA for an id out of
  * range. */
 enum sp_code sp_embed(const struct sp_model *m, const uint32_t *id, int64_t n, float *hidden,

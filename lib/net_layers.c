@@ -238,11 +238,12 @@ static enum sp_code finish(struct sp_layers *l, struct sp_held *h, struct sp_wri
 
 enum sp_code sp_layers_flush(struct sp_layers *l, struct sp_writer *w, struct sp_error *err) {
     if (l->pack.n == 0) return SP_OK;
-    enum sp_code code = sp_pack_compute(&l->pack, err);
+    enum sp_code code = sp_pack_begin(&l->pack, err);
     for (size_t i = 0; i < l->pack.n && !code; i++) {
         struct sp_held *h = &l->pack.held[i];
         struct sp_layers_doc *d = (struct sp_layers_doc *)h->doc;
-        if (!d->failed) code = finish(l, h, w, err);
+        if (h->landed < h->n) code = sp_pack_end(&l->pack, err);
+        if (!code && !d->failed) code = finish(l, h, w, err);
         if (code == SP_E_DATA) {
             struct sp_error why = *err;
             d->failed = true;
@@ -302,8 +303,9 @@ static enum sp_code check_chunk(struct sp_layers *l, struct sp_record *rec,
 
 /* There is room for a record. */
 static enum sp_code make_room(struct sp_layers *l, struct sp_writer *w, struct sp_error *err) {
-    if (l->pack.n_row < SP_LAYERS_ROWS_MAX && l->pack.n < l->pack.cap) return SP_OK;
-    return sp_layers_flush(l, w, err);
+    if (l->pack.rows_held >= SP_LAYERS_ROWS_MAX || l->pack.n == l->pack.cap)
+        return sp_layers_flush(l, w, err);
+    return sp_pack_start(&l->pack, err);
 }
 
 enum sp_code sp_layers_hold_chunk(struct sp_layers *l, struct sp_record *rec, int64_t known,

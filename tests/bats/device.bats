@@ -1,21 +1,24 @@
 load common
 
-# --device emu is the CUDA backend's source on an emulated runtime (tests/emu/runtime.cc, which says
-# what $STATEPIPE_EMU can ask for): its results against the CPU's, and what it says when a device
-# fails.
+# What STATEPIPE_DEVICE (emu) gives against the CPU's results, and what is said when a device fails.
+# --device $dev is the CUDA backend's source on an emulated runtime (tests/emu/runtime.cc, which says
+# what $STATEPIPE_EMU can ask for); tests/gpu-check runs this suite on a GPU.
 setup() {
-    [ -e "$STATEPIPE_BUILD/plugin/emu.so" ] || skip "there is no C++ compiler: no emulator"
+    dev=${STATEPIPE_DEVICE:-emu}
+    [ -e "$STATEPIPE_BUILD/plugin/$dev.so" ] || skip "there is no C++ compiler: no emulator"
     export STATEPIPE_MODEL=$TREE/tests/golden/tiny
     stream=$TREE/tests/bats/stream.py
     cd "$BATS_TEST_TMPDIR"
     unset STATEPIPE_EMU
 }
 
-# both TENSOR LIMIT 'PIPE with @': the tensor of its output on emu and on the CPU.
+needs_emulator() { [ "$dev" = emu ] || skip "errors are provoked in the emulator only"; }
+
+# both TENSOR LIMIT 'PIPE with @': the tensor of its output on the device and on the CPU.
 both() {
-    pipe "${3//@/--device emu}" >emu
+    pipe "${3//@/--device $dev}" >here
     pipe "${3//@/--device cpu}" >cpu
-    run -0 "$stream" close "$1" emu cpu "$2"
+    run -0 "$stream" close "$1" here cpu "$2"
     echo "$3: $output"
 }
 
@@ -29,6 +32,29 @@ both() {
     both scores 2e-6 'mamba-layer @ hidden | head @ --head lm'
     "$stream" tokens --chunk random 90 3 40 >tokens
     both scores 2e-6 'embed @ tokens | mamba-layer @ | head @'
+}
+
+@test "batches overlap with reading and writing, and stay what they are" {
+    "$stream" tokens 700 1 1 3 500 >tokens
+    pipe "embed tokens >hidden"
+    both hidden 2e-6 'mamba-layer @ hidden'
+    "$stream" rows hidden <here >rows
+    pipe "(command -p head -c 100000 hidden; sleep 0.2; tail -c +100001 hidden) | mamba-layer --device $dev" |
+        "$stream" rows hidden | cmp - rows
+    # States that are looked at on the way: a cut keeps the rows but for rounding.
+    mkdir cache
+    pipe "mamba-layer --device $dev --cache cache hidden >cached"
+    run -0 "$stream" close hidden cached cpu 2e-6
+}
+
+@test "whether the next chunk had come already does not show, whatever its length" {
+    "$stream" tokens --chunk 20 110 >tokens
+    pipe "embed tokens >hidden; mamba-layer --device $dev hidden >whole"
+    local size
+    for size in 3000 9000; do
+        pipe "(command -p head -c $size hidden; sleep 0.3; tail -c +$((size + 1)) hidden) | mamba-layer --device $dev >slow"
+        cmp slow whole
+    done
 }
 
 @test "other shapes: Falcon-Mamba, biases, odd sizes, weights in bf16" {
@@ -47,19 +73,19 @@ both() {
 
 @test "a document's bits are its own: packing, layers over processes, order of the threads" {
     "$stream" tokens 300 1 33 64 >tokens
-    pipe "embed tokens >hidden; mamba-layer --device emu hidden >whole"
+    pipe "embed tokens >hidden; mamba-layer --device $dev hidden >whole"
     "$stream" rows hidden <whole >rows
-    pipe "mamba-layer --device emu -l 0-0 hidden | mamba-layer --device emu" | "$stream" rows hidden | cmp - rows
+    pipe "mamba-layer --device $dev -l 0-0 hidden | mamba-layer --device $dev" | "$stream" rows hidden | cmp - rows
     local first=0 n
     for n in 300 1 33 64; do
         echo "document d$first of $n"
         "$stream" tokens --first $first $n >one
-        pipe "embed one | mamba-layer --device emu" | "$stream" rows hidden >alone
+        pipe "embed one | mamba-layer --device $dev" | "$stream" rows hidden >alone
         awk -v d="d$first" '$1 == "document" { on = $2 == d } on' rows | cmp - alone
         first=$((first + 1))
     done
-    for n in 1 2 3; do
-        STATEPIPE_EMU=seed=$n pipe "mamba-layer --device emu hidden >seeded"
+    for n in 1 2 3; do # that the emulator chooses
+        STATEPIPE_EMU=seed=$n pipe "mamba-layer --device $dev hidden >seeded"
         cmp seeded whole
     done
 }
@@ -69,41 +95,41 @@ both() {
     "$stream" tokens --first 1 b=40 >second
     "$stream" tokens --open a --chunk 20 a=80 >pieces
     local device other
-    for device in emu cpu; do
+    for device in $dev cpu; do
         pipe "embed first | mamba-layer --device $device --dump-state $device.state >/dev/null"
-        for other in emu cpu; do
+        for other in $dev cpu; do
             pipe "embed second | mamba-layer --device $other --load-state $device.state >$device-$other"
-            run -0 "$stream" close hidden $device-$other emu-emu 4e-6
+            run -0 "$stream" close hidden $device-$other $dev-$dev 4e-6
         done
     done
-    pipe "embed second | cat emu.state - | mamba-layer --device emu" | "$stream" rows hidden >rows
-    "$stream" rows hidden <emu-emu | cmp - rows
-    pipe "embed second | mamba-layer --device emu --load-state emu.state --dump-state again.state >/dev/null"
-    pipe "embed second | mamba-layer --device emu --load-state emu.state --dump-state more.state >/dev/null"
+    pipe "embed second | cat $dev.state - | mamba-layer --device $dev" | "$stream" rows hidden >rows
+    "$stream" rows hidden <$dev-$dev | cmp - rows
+    pipe "embed second | mamba-layer --device $dev --load-state $dev.state --dump-state again.state >/dev/null"
+    pipe "embed second | mamba-layer --device $dev --load-state $dev.state --dump-state more.state >/dev/null"
     cmp again.state more.state
-    pipe "embed pieces | mamba-layer --device emu --dump-state pieces.state >/dev/null"
-    pipe "state verify emu.state pieces.state >/dev/null"
+    pipe "embed pieces | mamba-layer --device $dev --dump-state pieces.state >/dev/null"
+    pipe "state verify $dev.state pieces.state >/dev/null"
 }
 
 @test "generate and fill write what they write on the CPU; decode is replayed" {
     local how n
     for how in "" "-s 1 -t 0.8" "--beam 3"; do
-        for device in cpu emu; do
+        for device in cpu $dev; do
             pipe "generate --device $device -n 12 $how 'Once upon' 'a time' >$device"
         done
         [ -s cpu ]
-        cmp cpu emu
+        cmp cpu $dev
     done
-    for device in cpu emu; do
+    for device in cpu $dev; do
         pipe "fill --device $device -o jsonl --choices 'cat,dog' -q 'The ?__ sat' >$device"
         sed -i 's/\("p":[^,}]*\.[0-9]\{3\}\)[0-9]*/\1/g' $device
     done
     [ -s cpu ]
-    cmp cpu emu
+    cmp cpu $dev
+    [ $dev = emu ] || return 0
     # Calls of the runtime for each token more: without replay, each layer's launches.
     for n in 20 40; do
-        STATEPIPE_EMU=trace pipe "generate --device emu -n $n --ignore-eos x 2>calls.$n >/dev/null" ||
-            STATEPIPE_EMU=trace pipe "generate --device emu -n $n x 2>calls.$n >/dev/null"
+        STATEPIPE_EMU=trace pipe "generate --device $dev -n $n x 2>calls.$n >/dev/null"
     done
     n=$((($(grep -o '[0-9]* calls' calls.40 | cut -d' ' -f1) - $(grep -o '[0-9]* calls' calls.20 | cut -d' ' -f1)) / 20))
     echo "$n calls a token"
@@ -113,16 +139,17 @@ both() {
 @test "train: loss, norm and evaluation are the CPU's; checkpoints go over" {
     awk 'BEGIN { srand(1); for (i = 0; i < 40; i++) printf "{\"text\": \"%d-%d %d\"}\n", i, i * i, rand() * 1e6 }' >lines
     pipe "tokenize --pad 0 --jsonl lines >tokens"
-    for device in cpu emu; do
+    for device in cpu $dev; do
         pipe "train --device $device --init '$STATEPIPE_MODEL' --task lm --batch 64 --steps 4 --holdout 8 \
             --eval-every 4 --seed 2 -v -o $device tokens 2>&1" |
             grep -o 'loss [0-9.]*\|norm [0-9.]*\|eval [0-9.]*' >$device.log
     done
-    cmp cpu.log emu.log
-    [ "$(wc -l <emu.log)" -ge 9 ]
+    cmp cpu.log $dev.log
+    [ "$(wc -l <$dev.log)" -ge 9 ]
 }
 
 @test "each thing that a machine can lack is said, with exit status 69" {
+    needs_emulator
     "$stream" tokens 9 >tokens
     pipe "embed tokens >hidden"
     # refused WHAT THE-MESSAGE
@@ -153,6 +180,7 @@ both() {
 }
 
 @test "a plugin that is absent, damaged, or of another version is refused" {
+    needs_emulator
     "$stream" tokens 3 >tokens
     pipe "embed tokens >hidden"
     mkdir plugins
@@ -174,6 +202,7 @@ both() {
 }
 
 @test "each call of the device that fails is noticed, and nothing is left" {
+    needs_emulator
     "$stream" tokens 20 3 >tokens
     pipe "embed tokens >hidden"
     STATEPIPE_EMU=trace pipe "mamba-layer --device emu hidden 2>calls >done"
@@ -190,7 +219,21 @@ both() {
     done
 }
 
+@test "gpu-check measures, says what is wrong, and counts it" {
+    needs_emulator
+    run -0 "$TREE/tests/gpu-check" --device emu --parts bench
+    [ "$(grep -c '^  decode, *[0-9]* sequences  *[0-9.]* tokens/s$' <<<"$output")" = 16 ]
+    [[ $output == *"gpu-check: all is well" ]]
+    run -1 "$TREE/tests/gpu-check" --device emu --parts bench -m "$PWD/nowhere"
+    [[ $output == *"FAILED  bench: emu, f32 (exit 66)"*"gpu-check: 4 parts failed" ]]
+    STATEPIPE_EMU=no-device run -69 "$TREE/tests/gpu-check" --device emu --parts bench
+    [[ $output == *"device emu: there is no NVIDIA GPU"* ]]
+    run -2 "$TREE/tests/gpu-check" --device tpu
+    run -2 "$TREE/tests/gpu-check" --what
+}
+
 @test "doctor says what devices there are" {
+    needs_emulator
     run -0 "$STATEPIPE_BUILD/bin/doctor"
     grep -q '^cuda  *[^ ]' <<<"$output"
     grep -q '^emu  *emu: emulator, compute capability 8.0, ' <<<"$output"
