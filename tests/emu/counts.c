@@ -148,7 +148,7 @@ static struct row mixer_step(int64_t n_seq, enum sp_cuda_type type) {
     a.conv_bias = kernel_random(D, -1, 1);
     a.x_proj = cuda_typed(kernel_random(N_OUT * D, -0.1f, 0.1f), N_OUT * D, type);
     a.dt_proj = cuda_typed(kernel_random(D * RANK, -0.1f, 0.1f), D * RANK, type);
-    a.weight_type = type;
+    a.x_type = a.dt_type = type;
     a.part_norm_eps = -1;
     a.dt_bias = kernel_random(D, -4, 0);
     a.A = kernel_random(D * D_STATE, -4, 0);
