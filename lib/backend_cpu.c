@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define MATVEC_ITEM_BYTES 65536 /* of weights: some microseconds of memory traffic */
+#define MATVEC_BLOCK_BYTES (48 << 10)
+#define MATVEC_BLOCK_ROWS 8
 #define SMALL_WORK 8192         /* elements below which one thread is faster than two */
 #define NORM_ROWS 16            /* per item */
 
@@ -152,18 +154,25 @@ struct matvec {
     int64_t ldx, ldy, n_row, per_item;
 };
 
+/* Rows of x go by in blocks that stay in the first cache while all outputs of the item pass; the
+ * item's weights stay in the second. */
 static void matvec_item(void *ctx, int64_t item, int thread) {
     (void)thread;
     const struct matvec *m = ctx;
     const struct sp_weight *w = m->w;
     int64_t o0 = item * m->per_item, o1 = sp_cpu_min(o0 + m->per_item, w->d_out);
     const struct sp_kernels *k = &w->cpu->k;
-    if (m->half)
-        k->matvec_bf16(m->data, w->d_in, m->x, m->ldx, m->n_row, w->d_in, w->bias, m->y, m->ldy, o0,
-                       o1, m->add);
-    else
-        k->matvec_f32(m->data, w->d_in, m->x, m->ldx, m->n_row, w->d_in, w->bias, m->y, m->ldy, o0,
-                      o1, m->add);
+    const int64_t d_in = w->d_in, fit = MATVEC_BLOCK_BYTES / (d_in * (int64_t)sizeof *m->x);
+    const int64_t block = fit < MATVEC_BLOCK_ROWS ? MATVEC_BLOCK_ROWS : fit / 4 * 4;
+    for (int64_t r = 0, n; r < m->n_row; r += n) {
+        n = sp_cpu_min(block, m->n_row - r);
+        const float *x = m->x + r * m->ldx;
+        float *y = m->y + r * m->ldy;
+        if (m->half)
+            k->matvec_bf16(m->data, d_in, x, m->ldx, n, d_in, w->bias, y, m->ldy, o0, o1, m->add);
+        else
+            k->matvec_f32(m->data, d_in, x, m->ldx, n, d_in, w->bias, y, m->ldy, o0, o1, m->add);
+    }
     if (!m->add || !w->bias) return;
     for (int64_t r = 0; r < m->n_row; r++)
         for (int64_t o = o0; o < o1; o++) m->y[r * m->ldy + o] += w->bias[o];
