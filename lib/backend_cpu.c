@@ -9,8 +9,8 @@
 #define MATVEC_ITEM_BYTES 65536 /* of weights: some microseconds of memory traffic */
 #define MATVEC_BLOCK_BYTES (48 << 10)
 #define MATVEC_BLOCK_ROWS 8
-#define SMALL_WORK 8192         /* elements below which one thread is faster than two */
-#define NORM_ROWS 16            /* per item */
+#define SMALL_WORK 8192 /* elements below which one thread is faster than two */
+#define NORM_ROWS 16    /* per item */
 
 struct sp_weight {
     struct sp_cpu *cpu;

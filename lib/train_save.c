@@ -44,6 +44,16 @@ static struct sp_tensor view(float *data, uint32_t rank, const uint64_t *dim) {
 }
 
 /* Transitions of the tag heads: counted for the one that was trained, carried over for others. */
+/* Scores already know what was read before; counts in full would say the same twice, and find too
+ * little. */
+#define TRANSITION_WEIGHT 0.5f
+
+static void weigh_transitions(const struct sp_train *run, float *trans) {
+    const size_t n = run->head->n_label;
+    sp_bigrams_log(sp_feed_bigrams(run->feed), trans);
+    for (size_t i = 0; i < (n + 2) * n; i++) trans[i] *= TRANSITION_WEIGHT;
+}
+
 static size_t add_transitions(const struct sp_train *run, struct sp_named_tensor *tensor, size_t n,
                               char (*name)[SP_PARAM_NAME_MAX], float *trans) {
     for (uint32_t i = 0; i < run->config.n_head; i++) {
@@ -90,8 +100,7 @@ static enum sp_code save(struct sp_train *run, const struct parts *parts, struct
         const struct sp_param *p = &run->set->item[i];
         tensor[n++] = (struct sp_named_tensor){p->name, saved_view(parts, p)};
     }
-    if (run->head && run->head->type == SP_HEAD_TAG)
-        sp_bigrams_log(sp_feed_bigrams(run->feed), parts->trans);
+    if (run->head && run->head->type == SP_HEAD_TAG) weigh_transitions(run, parts->trans);
     n = add_transitions(run, tensor, n, name, parts->trans);
     SP_TRY(sp_model_save(run->options.out, &run->config, tensor, n, err));
     SP_TRY(copy_file(run->source_dir, run->options.out, "tokenizer.json", err));
