@@ -46,7 +46,8 @@ fill() { "$STATEPIPE_BUILD/bin/fill" -m "$model" "$@"; }
 @test "answers are in order of p, each once, and their p is at most 1 together" {
     fill --doc doc -q 'a=?__' -n 50 >out
     [ "$(wc -l <out)" -gt 5 ]
-    cut -f 1 out | sort -rg -c
+    # "unknown" may stand second with more than the first has
+    grep -v unknown out | cut -f 1 | sort -rg -c
     [ -z "$(cut -f 2 out | sort | uniq -d)" ]
     grep -q "unknown$" out
     awk '{ sum += $1 } END { exit !(sum > 0.99 && sum < 1.001) }' out
