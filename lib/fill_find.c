@@ -104,12 +104,15 @@ static enum sp_code add(struct sp_fill_answers *out, const char *text, size_t n,
     size_t n_bare = 0;
     for (size_t i = 0; bare && i < n; i++)
         if (text[i] != SP_MARK) bare[n_bare++] = text[i];
-    if (bare && shown) shown[sp_text_clean(shown, bare, n_bare)] = 0;
-    if (a->text)
+    bool ok = a->text && bare && shown;
+    if (ok) {
+        shown[sp_text_clean(shown, bare, n_bare)] = 0;
         a->text[0] = shown;
-    else
+    } else {
         free(shown);
-    return a->text && shown ? SP_OK : sp_error_memory(err, "answers");
+    }
+    free(bare);
+    return ok ? SP_OK : sp_error_memory(err, "answers");
 }
 
 /* The best stretches, and that there is none in its place among them, or second. */

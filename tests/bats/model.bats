@@ -2,10 +2,12 @@
 load common
 
 @test "the recipe trains a model that the pipe runs with, and scores it" {
-    STEPS=3 MORE_STEPS=2 run -0 --separate-stderr "$TREE/share/model-src/train" "$STATEPIPE_BUILD/bin" "$BATS_TEST_TMPDIR/m"
+    STEPS=3 MORE_STEPS=2 FILL_STEPS=2 run -0 --separate-stderr "$TREE/share/model-src/train" "$STATEPIPE_BUILD/bin" "$BATS_TEST_TMPDIR/m"
     [[ ${lines[0]} == "300 documents, "* ]]
     [[ ${lines[4]} == "exact    record "* ]]
+    [[ ${lines[-1]} == "all "*"questions  first "* ]]
     [ -s "$BATS_TEST_TMPDIR/m/model.safetensors" ]
+    [ -s "$BATS_TEST_TMPDIR/m/fill/model.safetensors" ]
     cmp "$TREE/share/model/tokenizer.json" "$BATS_TEST_TMPDIR/m/tokenizer.json"
 }
 

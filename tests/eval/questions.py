@@ -2,8 +2,9 @@
 """Masked-slot questions made from the gold records of CVs.
 
     questions.py GOLD.jsonl >QUESTIONS.jsonl
+    questions.py --slots CVS.jsonl >QUESTIONS.jsonl
 
-GOLD holds {"id", "text", "education"} per line, as for score.py. A question is {"id", "doc",
+With --slots the questions are those that `mkresume --slots` asked of its CVs. Else GOLD holds {"id", "text", "education"} per line, as for score.py. A question is {"id", "doc",
 "query", "answers", "kind"}, as `fill --jsonl` reads it and score_slots.py scores it: for every
 record the institution, degree or year is asked, given what else is known of it. Answers are the
 gold text and its alternatives; where several records fit the question, those of all of them. Of
@@ -92,14 +93,20 @@ def questions(document):
             }
 
 
-def main(path):
+def asked(document):
+    for i, (query, answers, kind, _) in enumerate(document["slots"]):
+        yield {"id": f"{document['id']}-{i}", "doc": document["text"], "query": query,
+               "answers": answers, "kind": kind}
+
+
+def main(path, make):
     with open(path, encoding="utf-8") as lines:
         for line in lines:
-            for question in questions(json.loads(line)):
+            for question in make(json.loads(line)):
                 print(json.dumps(question, ensure_ascii=False))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 + (sys.argv[1:2] == ["--slots"]):
         sys.exit(__doc__)
-    main(sys.argv[1])
+    main(sys.argv[-1], asked if len(sys.argv) == 3 else questions)
