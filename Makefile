@@ -343,6 +343,8 @@ $(BUILD)/check/cuda_ptxas: tests/emu/ptxas tests/emu/registers \
 check: programs $(BUILD)/bench/device $(CHECK) $(FUZZ) $(BUILD)/inject.so $(BUILD)/check/cuda_ptxas
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run $(T)
 
+bench-programs: programs $(BENCH)
+
 bench: all $(CHECK) $(BENCH)
 	@set -e; for c in $$(grep -l 'check_state\.bench' $(CHECK_SRC)); do \
 	    name=$$(basename $$c .c); echo "== $$name"; \
@@ -435,7 +437,7 @@ clean:
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all programs emu-checks gpu-checks FORCE help deps demo model cuda check bench fuzz install \
+.PHONY: bench-programs all programs emu-checks gpu-checks FORCE help deps demo model cuda check bench fuzz install \
     uninstall format clean
 -include $(OBJ:.o=.d) $(EMU_OBJ:.o=.d) $(EMU_PLUGIN_OBJ:.o=.d) $(CUDA_PLUGIN_OBJ:.o=.d) \
     $(GPU_NAMES:%=$(BUILD)/gpu/%.d)

@@ -44,6 +44,8 @@ static enum sp_code add(struct sp_fill_asking *a, struct sp_fill_candidate c, co
     a->candidate[a->n_candidate++] = c;
     if (!c.text || !c.shown) return sp_error_memory(err, "candidates");
     c.shown[sp_text_clean(c.shown, text, n)] = 0;
+    if (!c.shown[0]) /* nothing that a person would see */
+        sp_fill_candidate_clear(&a->candidate[--a->n_candidate]);
     return SP_OK;
 }
 

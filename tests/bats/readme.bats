@@ -25,9 +25,15 @@ load common
     cd "$BATS_TEST_TMPDIR/folder" || exit 70
     # Its one literal block is the Makefile that it speaks of.
     sed -n '/^\.Bd/,/^\.Ed/{/^\./!{s/\\e/\\/g;p}}' "$TREE/man/statepipe-tutorial.7" >Makefile
+    local page=
+    if command -v mandoc >/dev/null; then
+        page=$(mandoc -T utf8 -O width=1000 "$TREE/man/statepipe-tutorial.7" | col -b)
+    fi
     while IFS= read -r line; do
         line=${line//\\e/\\}
         line=${line//\\(dq/\"}
+        line=${line//\\&/}
+        [ -z "$page" ] || [[ $page == *"$line"* ]] # as it is shown
         echo "$line"
         run -0 --separate-stderr env -u STATEPIPE_MODEL PATH="$BATS_TEST_TMPDIR/bin:$PATH" \
             timeout 120 bash -c "$line"

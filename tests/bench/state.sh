@@ -6,6 +6,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 build=${BUILD:-build} rounds=${1:-200}
 model=$build/bench/130m
+make -s BUILD="$build" bench-programs
 [ -e "$model/config.json" ] || "$build/bench/make_model" "$model"
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
