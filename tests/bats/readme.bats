@@ -27,7 +27,7 @@ load common
     sed -n '/^\.Bd/,/^\.Ed/{/^\./!{s/\\e/\\/g;p}}' "$TREE/man/statepipe-tutorial.7" >Makefile
     local page=
     if command -v mandoc >/dev/null; then
-        page=$(mandoc -T utf8 -O width=1000 "$TREE/man/statepipe-tutorial.7" | col -b)
+        page=$(mandoc -T utf8 -O width=1000 "$TREE/man/statepipe-tutorial.7" | sed 's/.\x08//g')
     fi
     while IFS= read -r line; do
         line=${line//\\e/\\}
