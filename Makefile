@@ -343,7 +343,9 @@ $(BUILD)/check/cuda_ptxas: tests/emu/ptxas tests/emu/registers \
 check: programs $(BUILD)/bench/device $(CHECK) $(FUZZ) $(BUILD)/inject.so $(BUILD)/check/cuda_ptxas
 	@BUILD=$(BUILD) SAN=$(SAN) tests/run $(T)
 
-bench-programs: programs $(BENCH)
+# What the scripts of tests/bench run on: a random model of the 130m shapes (520 MB), made once.
+bench-model: programs $(BENCH)
+	@[ -e $(BUILD)/bench/130m/config.json ] || $(BUILD)/bench/make_model $(BUILD)/bench/130m
 
 bench: all $(CHECK) $(BENCH)
 	@set -e; for c in $$(grep -l 'check_state\.bench' $(CHECK_SRC)); do \
@@ -437,7 +439,7 @@ clean:
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: bench-programs all programs emu-checks gpu-checks FORCE help deps demo model cuda check bench fuzz install \
+.PHONY: bench-model all programs emu-checks gpu-checks FORCE help deps demo model cuda check bench fuzz install \
     uninstall format clean
 -include $(OBJ:.o=.d) $(EMU_OBJ:.o=.d) $(EMU_PLUGIN_OBJ:.o=.d) $(CUDA_PLUGIN_OBJ:.o=.d) \
     $(GPU_NAMES:%=$(BUILD)/gpu/%.d)

@@ -35,25 +35,43 @@ static enum sp_code cuda_rmsnorm_bwd(struct sp_backend *be, const struct sp_rmsn
 
 /* ---- convolution ------------------------------------------------------------------------------*/
 
-enum { LENGTHS, CHUNKS, STATE_IN, STATE_OUT, DSTATE_IN, DSTATE_OUT, N_LIST };
+/* The host's arrays with an entry per sequence, of a convolution or a scan; NULL: it has none. The
+ * last two are those of a gradient. */
+struct sequences {
+    const int64_t **cu_seqlens, **cu_chunks;
+    const float *const **state_in, *const **dstate_out;
+    float *const **state_out, *const **dstate_in;
+};
+
+/* Sends them, and puts the device's in their places. */
+static enum sp_code send_sequences(struct sp_cuda *c, int64_t n_seq, const struct sequences *s,
+                                   struct sp_error *err) {
+    enum { LENGTHS, CHUNKS, STATE_IN, STATE_OUT, DSTATE_IN, DSTATE_OUT, N_LIST };
+    const size_t n_at = ((size_t)n_seq + 1) * sizeof(int64_t), n = (size_t)n_seq * sizeof(float *);
+    struct sp_cuda_list l[N_LIST] = {
+        [LENGTHS] = {*s->cu_seqlens, n_at, NULL},
+        [CHUNKS] = {s->cu_chunks ? *s->cu_chunks : NULL, n_at, NULL},
+        [STATE_IN] = {*s->state_in, n, NULL},
+        [STATE_OUT] = {*s->state_out, n, NULL},
+        [DSTATE_IN] = {s->dstate_in ? *s->dstate_in : NULL, n, NULL},
+        [DSTATE_OUT] = {s->dstate_out ? *s->dstate_out : NULL, n, NULL}};
+    SP_TRY(sp_cuda_lists(c, l, N_LIST, err));
+    *s->cu_seqlens = l[LENGTHS].dev;
+    if (s->cu_chunks) *s->cu_chunks = l[CHUNKS].dev;
+    *s->state_in = l[STATE_IN].dev;
+    *s->state_out = (float *const *)l[STATE_OUT].dev;
+    if (s->dstate_in) *s->dstate_in = (float *const *)l[DSTATE_IN].dev;
+    if (s->dstate_out) *s->dstate_out = l[DSTATE_OUT].dev;
+    return SP_OK;
+}
 
 static enum sp_code conv_lists(struct sp_cuda *c, struct sp_conv *a, struct sp_conv_grad *g,
                                struct sp_error *err) {
-    const size_t n = (size_t)a->n_seq;
-    struct sp_cuda_list l[N_LIST] = {
-        [LENGTHS] = {a->cu_seqlens, (n + 1) * sizeof *a->cu_seqlens, NULL},
-        [STATE_IN] = {a->state_in, n * sizeof *a->state_in, NULL},
-        [STATE_OUT] = {a->state_out, n * sizeof *a->state_out, NULL},
-        [DSTATE_IN] = {g ? g->dstate_in : NULL, n * sizeof *a->state_in, NULL},
-        [DSTATE_OUT] = {g ? g->dstate_out : NULL, n * sizeof *a->state_in, NULL}};
-    SP_TRY(sp_cuda_lists(c, l, N_LIST, err));
-    a->cu_seqlens = l[LENGTHS].dev;
-    a->state_in = l[STATE_IN].dev;
-    a->state_out = (float *const *)l[STATE_OUT].dev;
-    if (!g) return SP_OK;
-    g->dstate_in = (float *const *)l[DSTATE_IN].dev;
-    g->dstate_out = l[DSTATE_OUT].dev;
-    return SP_OK;
+    struct sequences s = {
+        .cu_seqlens = &a->cu_seqlens, .state_in = &a->state_in, .state_out = &a->state_out};
+    if (g) s.dstate_in = &g->dstate_in;
+    if (g) s.dstate_out = &g->dstate_out;
+    return send_sequences(c, a->n_seq, &s, err);
 }
 
 static enum sp_code cuda_conv_fwd(struct sp_backend *be, const struct sp_conv *a,
@@ -83,23 +101,13 @@ static enum sp_code cuda_conv_bwd(struct sp_backend *be, const struct sp_conv *a
 
 static enum sp_code scan_lists(struct sp_cuda *c, struct sp_scan *a, struct sp_scan_grad *g,
                                struct sp_error *err) {
-    const size_t n = (size_t)a->n_seq;
-    struct sp_cuda_list l[N_LIST] = {
-        [LENGTHS] = {a->cu_seqlens, (n + 1) * sizeof *a->cu_seqlens, NULL},
-        [CHUNKS] = {a->chunk_state ? a->cu_chunks : NULL, (n + 1) * sizeof *a->cu_chunks, NULL},
-        [STATE_IN] = {a->state_in, n * sizeof *a->state_in, NULL},
-        [STATE_OUT] = {a->state_out, n * sizeof *a->state_out, NULL},
-        [DSTATE_IN] = {g ? g->dstate_in : NULL, n * sizeof *a->state_in, NULL},
-        [DSTATE_OUT] = {g ? g->dstate_out : NULL, n * sizeof *a->state_in, NULL}};
-    SP_TRY(sp_cuda_lists(c, l, N_LIST, err));
-    a->cu_seqlens = l[LENGTHS].dev;
-    a->cu_chunks = l[CHUNKS].dev;
-    a->state_in = l[STATE_IN].dev;
-    a->state_out = (float *const *)l[STATE_OUT].dev;
-    if (!g) return SP_OK;
-    g->dstate_in = (float *const *)l[DSTATE_IN].dev;
-    g->dstate_out = l[DSTATE_OUT].dev;
-    return SP_OK;
+    struct sequences s = {
+        .cu_seqlens = &a->cu_seqlens, .state_in = &a->state_in, .state_out = &a->state_out};
+    if (!a->chunk_state) a->cu_chunks = NULL;
+    s.cu_chunks = &a->cu_chunks;
+    if (g) s.dstate_in = &g->dstate_in;
+    if (g) s.dstate_out = &g->dstate_out;
+    return send_sequences(c, a->n_seq, &s, err);
 }
 
 /* The tile of the scan goes by len_max, and sums by the tile: always the largest, or bits would

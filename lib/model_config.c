@@ -195,24 +195,28 @@ static enum sp_code read_default_head(const struct config_text *t, struct sp_con
     return SP_OK;
 }
 
-/* "{doc}", then "{query}" once, then perhaps "{answer}" once; or "{query}" before
- * "{doc}" or "{marked_doc}". */
+/* The field where it stands once; else NULL. */
+static const char *once(const char *template, const char *field) {
+    const char *at = strstr(template, field);
+    return at && !strstr(at + 1, field) ? at : NULL;
+}
+
+/* "{doc}", then "{query}", then perhaps "{answer}"; or "{query}" before "{doc}" or "{marked_doc}".
+ * Each once. */
 static enum sp_code read_template(const struct config_text *t, struct sp_config *c,
                                   sp_json_node node, struct sp_error *err) {
     if (node < 0) return SP_OK;
     enum sp_code code = copy_text(t, node, "\"fill_template\"", true, c->fill_template,
                                   sizeof c->fill_template, err);
     if (code) return code;
-    const char *doc = c->fill_template, *query = strstr(doc, "{query}");
-    const char *answer = strstr(doc, "{answer}");
-    const char *found = strstr(doc, "{doc}"), *marked = strstr(doc, "{marked_doc}");
-    bool ok = (found != NULL) != (marked != NULL) && query && !strstr(query + 1, "{query}") &&
-              (!found || !strstr(found + 1, "{doc}")) &&
-              (!marked || !strstr(marked + 1, "{marked_doc}"));
-    bool finds = ok && query < (found ? found : marked) && !answer;
-    if (ok && found == doc && (!answer || (answer > query && !strstr(answer + 1, "{answer}"))))
-        return SP_OK;
-    if (finds) return SP_OK;
+    const char *template = c->fill_template, *query = once(template, "{query}");
+    const bool marked = strstr(template, "{marked_doc}"), answered = strstr(template, "{answer}");
+    const char *doc = once(template, marked ? "{marked_doc}" : "{doc}");
+    const char *answer = once(template, "{answer}");
+    if (doc && query && !(marked && strstr(template, "{doc}"))) {
+        if (!answered && query < doc) return SP_OK;
+        if (doc == template && !marked && (!answered || answer > query)) return SP_OK;
+    }
     return sp_error_set(err, SP_E_DATA,
                         "%s: \"fill_template\" is not {doc}, then {query}, then perhaps {answer}, "
                         "each once; nor {query}, then {doc} or {marked_doc}",

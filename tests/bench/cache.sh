@@ -6,8 +6,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 build=${BUILD:-build}
 model=$build/bench/130m
-make -s BUILD="$build" bench-programs
-[ -e "$model/config.json" ] || "$build/bench/make_model" "$model"
+make -s BUILD="$build" bench-model
 export PATH=$PWD/$build/bin:$PATH STATEPIPE_MODEL=${CACHE_BENCH_MODEL:-$PWD/$model}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT

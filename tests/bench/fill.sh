@@ -12,8 +12,7 @@ cd "$(dirname "$0")/../.."
 build=${BUILD:-build} docs=${1:-16} tokens=${2:-1024}
 bin=$PWD/$build/bin
 large=$build/bench/130m
-make -s BUILD="$build" bench-programs
-[ -e "$large/config.json" ] || "$build/bench/make_model" "$large"
+make -s BUILD="$build" bench-model
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 unset STATEPIPE_MODEL

@@ -10,8 +10,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 build=${BUILD:-build} tokens=${1:-16}
 model=$build/bench/130m
-make -s BUILD="$build" bench-programs
-[ -e "$model/config.json" ] || "$build/bench/make_model" "$model"
+make -s BUILD="$build" bench-model
 export STATEPIPE_MODEL=$PWD/$model
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT

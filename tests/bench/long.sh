@@ -6,8 +6,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 build=${BUILD:-build}
 model=$build/bench/130m
-make -s BUILD="$build" bench-programs
-[ -e "$model/config.json" ] || "$build/bench/make_model" "$model"
+make -s BUILD="$build" bench-model
 export PATH=$PWD/$build/bin:$PATH
 echo "tests/golden/tiny, f32"
 python3 tests/bench/long.py tests/golden/tiny f32 65536 262144 1048576

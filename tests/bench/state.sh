@@ -6,8 +6,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 build=${BUILD:-build} rounds=${1:-200}
 model=$build/bench/130m
-make -s BUILD="$build" bench-programs
-[ -e "$model/config.json" ] || "$build/bench/make_model" "$model"
+make -s BUILD="$build" bench-model
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 "$build/bench/state" "$model" "${2:-$tmp}" "$rounds"

@@ -41,12 +41,7 @@ static void check_differences(const struct sp_kernels *k) {
         conv_make(&s, 3, len, 3, d_conv, i % 2 == 0, i % 3 != 0, 0);
         struct conv_result r = {0};
         conv_backward(k, &s, 3, &r);
-        worst = kernel_worst(worst, conv_slopes_error(&s, s.a.x, r.dx, s.n_tok * 3));
-        worst = kernel_worst(worst, conv_slopes_error(&s, s.a.w, r.dw, 3 * d_conv));
-        worst = kernel_worst(worst, conv_slopes_error(&s, s.a.bias, r.dbias, 3));
-        if (s.a.state_in)
-            worst =
-                kernel_worst(worst, conv_slopes_error(&s, s.state_in[0], r.dstate, 3 * s.n_state));
+        worst = conv_slopes_worst(worst, &s, &r);
         kernel_end_case();
     }
     check_ok(worst < 1e-5, "conv_bwd %s: %.2g from finite differences in double precision", k->name,

@@ -142,4 +142,17 @@ static inline double conv_slopes_error(const struct conv_case *s, const float *p
     return diff == 0 ? 0 : sqrt(diff / norm);
 }
 
+/* The largest of conv_slopes_error over all that has a gradient. */
+static inline double conv_slopes_worst(double worst, const struct conv_case *s,
+                                       const struct conv_result *r) {
+    const int64_t d = s->a.d_inner;
+    worst = kernel_worst(worst, conv_slopes_error(s, s->a.x, r->dx, s->n_tok * d));
+    worst = kernel_worst(worst, conv_slopes_error(s, s->a.w, r->dw, d * s->a.d_conv));
+    worst = kernel_worst(worst, conv_slopes_error(s, s->a.bias, r->dbias, d));
+    if (s->a.state_in)
+        worst = kernel_worst(
+            worst, conv_slopes_error(s, s->state_in[0], r->dstate, s->a.n_seq * s->n_state));
+    return worst;
+}
+
 #endif

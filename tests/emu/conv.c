@@ -149,12 +149,7 @@ static void check_differences(void) {
         conv_make(&s, 3, len, 3, d_conv, i % 2 == 0, i != 1, 0);
         struct conv_result r = {0};
         ok = backward(&s, SP_CUDA_F32, &r) && ok;
-        worst = kernel_worst(worst, conv_slopes_error(&s, s.a.x, r.dx, s.n_tok * 3));
-        worst = kernel_worst(worst, conv_slopes_error(&s, s.a.w, r.dw, 3 * d_conv));
-        worst = kernel_worst(worst, conv_slopes_error(&s, s.a.bias, r.dbias, 3));
-        if (s.a.state_in)
-            worst =
-                kernel_worst(worst, conv_slopes_error(&s, s.state_in[0], r.dstate, 3 * s.n_state));
+        worst = conv_slopes_worst(worst, &s, &r);
         kernel_end_case();
     }
     check_ok(ok && worst < 1e-5, "conv_bwd_cuda: %.2g from finite differences in double precision",
