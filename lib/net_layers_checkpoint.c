@@ -1,10 +1,10 @@
 /* Checkpoints of the layers' filter: a run that was killed goes on where it was.
  *
  * A checkpoint is a state segment in a file of its own: a CHECKPOINT record with the place in the
- * input (how many records, and the hash of them), the length up to which the output is on the disk,
- * and the states of the documents that were being read or open. A later run reads the same input
- * again up to that place, computing and writing nothing, so that everything but states comes about
- * as it did before.
+ * input (how many records, and the hash of them), the length up to which the output is on the disk
+ * and the hash of it, and the states of the documents that were being read or open. A later run
+ * reads the same input again up to that place, computing and writing nothing, so that everything
+ * but states comes about as it did before.
  */
 #include "io.h"
 #include "net_layers_internal.h"
@@ -20,12 +20,13 @@
 #include <unistd.h>
 
 #define KIND "CHECKPOINT"
+#define PIECE_BYTES ((size_t)1 << 20) /* of the output, read at once */
 
 /* What a checkpoint's own record says. */
 struct place {
-    struct sp_hash input, setup;
-    uint64_t n_record, n_tok; /* read */
-    uint64_t out_bytes;       /* written and synced */
+    struct sp_hash input, setup, output; /* output: of its out_bytes */
+    uint64_t n_record, n_tok;            /* read */
+    uint64_t out_bytes;                  /* written and synced */
     uint64_t errors, errors_all;
     uint64_t current; /* number of the document that was being read */
 };
@@ -37,7 +38,7 @@ struct saved_state {
 
 struct sp_layers_checkpoint {
     int fd; /* the output */
-    struct sp_hasher *input;
+    struct sp_hasher *input, *output;
     uint64_t n_record, n_tok;
     uint64_t since; /* tokens since the last checkpoint */
     bool skipping;
@@ -55,7 +56,9 @@ static const struct {
                {"errors", offsetof(struct place, errors)},
                {"errors_all", offsetof(struct place, errors_all)},
                {"current", offsetof(struct place, current)}},
-  hashes[] = {{"input", offsetof(struct place, input)}, {"setup", offsetof(struct place, setup)}};
+  hashes[] = {{"input", offsetof(struct place, input)},
+              {"setup", offsetof(struct place, setup)},
+              {"output", offsetof(struct place, output)}};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* ---- reading one ---------------------------------------------------------------------------- */
@@ -163,24 +166,50 @@ static enum sp_code open_output(struct sp_layers_checkpoint *c, const char *path
     return SP_OK;
 }
 
+static enum sp_code other_output(const struct sp_layers *l, const char *why, struct sp_error *err) {
+    return sp_error_set(err, SP_E_DATA,
+                        "%.200s is not the output that the checkpoint %.200s was made with: %s; "
+                        "remove the checkpoint to start anew",
+                        l->o.output, l->o.checkpoint, why);
+}
+
+/* What the output should have up to the checkpoint; its hash so far is left in c->output. */
+static enum sp_code check_output(struct sp_layers *l, struct sp_error *err) {
+    struct sp_layers_checkpoint *c = l->checkpoint;
+    char why[100];
+    uint8_t *piece = malloc(PIECE_BYTES);
+    enum sp_code code = piece ? SP_OK : sp_error_memory(err, "a checkpoint");
+    uint64_t left = c->saved.out_bytes;
+    while (!code && left > 0) {
+        size_t n = left < PIECE_BYTES ? (size_t)left : PIECE_BYTES, got;
+        code = sp_io_read(c->fd, piece, n, &got, l->o.output, err);
+        if (!code && got < n) code = other_output(l, "it is shorter", err);
+        if (!code) sp_hasher_add(c->output, piece, n);
+        left -= n;
+    }
+    free(piece);
+    if (code) return code;
+    struct sp_hash hash;
+    sp_hasher_now(c->output, &hash);
+    if (sp_hash_equal(&hash, &c->saved.output)) return SP_OK;
+    snprintf(why, sizeof why, "its first %llu bytes are others",
+             (unsigned long long)c->saved.out_bytes);
+    return other_output(l, why, err);
+}
+
 enum sp_code sp_layers_checkpoint_open(struct sp_layers *l, struct sp_error *err) {
-    struct stat st;
     struct sp_layers_checkpoint *c = l->checkpoint = calloc(1, sizeof *c);
     if (!c) return sp_error_memory(err, "a checkpoint");
     c->fd = -1;
     c->input = sp_hasher_new();
-    if (!c->input) return sp_error_memory(err, "a checkpoint");
+    c->output = sp_hasher_new();
+    if (!c->input || !c->output) return sp_error_memory(err, "a checkpoint");
     enum sp_code code = open_output(c, l->o.output, err);
     if (!code) code = load(c, l->o.checkpoint, err);
     if (code) return code;
     if (!c->skipping && ftruncate(c->fd, 0) != 0)
         return sp_error_set(err, SP_E_IO, "%s: %s", l->o.output, strerror(errno));
-    if (c->skipping && (fstat(c->fd, &st) != 0 || (uint64_t)st.st_size < c->saved.out_bytes))
-        return sp_error_set(err, SP_E_DATA,
-                            "%.200s is not the output that the checkpoint %.200s was made with: "
-                            "it is shorter; remove the checkpoint to start anew",
-                            l->o.output, l->o.checkpoint);
-    return SP_OK;
+    return c->skipping ? check_output(l, err) : SP_OK;
 }
 
 int sp_layers_output(const struct sp_layers *l) {
@@ -193,6 +222,7 @@ void sp_layers_checkpoint_free(struct sp_layers *l) {
     if (!c) return;
     if (c->fd >= 0) close(c->fd);
     if (c->input) sp_hasher_end(c->input, &ignored);
+    if (c->output) sp_hasher_end(c->output, &ignored);
     for (size_t i = 0; i < c->n_state; i++) sp_state_free(c->state[i].state);
     free(c->state);
     free(c);
@@ -307,6 +337,8 @@ enum sp_code sp_layers_checkpoint_read(struct sp_layers *l, const struct sp_reco
         if (code) return code;
     }
     l->filter->mute = c->skipping;
+    struct sp_writer *w = sp_filter_writer(l->filter);
+    if (w) sp_writer_hash(w, c->output);
     c->n_record++;
     sp_wire_hash(rec, c->input);
     return SP_OK;
@@ -391,6 +423,7 @@ enum sp_code sp_layers_checkpoint_chunk(struct sp_layers *l, int64_t n_row, stru
                       .out_bytes = (uint64_t)end,
                       .current = l->current->number};
     sp_hasher_now(c->input, &p.input);
+    sp_hasher_now(c->output, &p.output);
     sp_filter_get_errors(l->filter, &p.errors, &p.errors_all);
     c->since = 0;
     return save(l, &p, err);

@@ -99,6 +99,9 @@ enum sp_code sp_wire_check_seal(const struct sp_record *rec, struct sp_error *er
 struct sp_hasher;
 void sp_wire_hash(const struct sp_record *rec, struct sp_hasher *h);
 
+/* From now on what goes to the descriptor goes into *h too, which outlives the writer. */
+void sp_writer_hash(struct sp_writer *w, struct sp_hasher *h);
+
 /* After a read or write that failed: true when it is to be tried again. A descriptor may be
  * non-blocking because another program that has it made it so (ssh does): then waits for it. */
 bool sp_wire_again(int fd, short events);

@@ -1,6 +1,7 @@
 /* The writer: records to bytes of a descriptor. Small things are gathered in a buffer; big tensors
  * are handed to the kernel from where they lie. A record is either wholly in the buffer or wholly
  * written, so that a reader never waits in the middle of one while we compute. */
+#include "io.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -21,6 +22,7 @@
 
 struct sp_writer {
     int fd;
+    struct sp_hasher *hash; /* of what is written, or NULL */
     char name[256];
     size_t n; /* bytes in buf */
     uint8_t buf[BUFFER_BYTES];
@@ -37,6 +39,7 @@ enum sp_code sp_writer_new(struct sp_writer **out, int fd, const char *name, str
     struct sp_writer *w = malloc(sizeof *w);
     if (!w) return sp_error_set(err, SP_E_DEVICE, "out of memory for writing %s", name);
     w->fd = fd;
+    w->hash = NULL;
     w->n = 0;
     size_t n = strlen(name);
     if (n >= sizeof w->name) n = sizeof w->name - 1;
@@ -50,6 +53,10 @@ void sp_writer_free(struct sp_writer *w) {
     free(w);
 }
 
+void sp_writer_hash(struct sp_writer *w, struct sp_hasher *h) {
+    w->hash = h;
+}
+
 bool sp_wire_again(int fd, short events) {
     if (errno == EINTR) return true;
     if (errno != EAGAIN) return false;
@@ -59,6 +66,7 @@ bool sp_wire_again(int fd, short events) {
 
 static enum sp_code write_pieces(struct sp_writer *w, struct iovec *iov, int n,
                                  struct sp_error *err) {
+    for (int i = 0; w->hash && i < n; i++) sp_hasher_add(w->hash, iov[i].iov_base, iov[i].iov_len);
     while (n > 0) {
         ssize_t k = writev(w->fd, iov, n);
         if (k < 0 && sp_wire_again(w->fd, POLLOUT)) continue;

@@ -113,6 +113,18 @@ END
     cmp OUT want
 }
 
+# Of the byte there, one bit.
+flip() {
+    python3 - "$@" <<'END'
+import sys
+with open(sys.argv[1], "r+b") as f:
+    f.seek(int(sys.argv[2]))
+    byte = f.read(1)[0]
+    f.seek(int(sys.argv[2]))
+    f.write(bytes([byte ^ 1]))
+END
+}
+
 @test "another input, other options, another output, a damaged checkpoint: refused" {
     cut_run
     "$stream" tokens --seed 3 --open o --open p o=700 3000 5 p=64 >other
@@ -128,8 +140,13 @@ END
     run -65 --separate-stderr resumable hidden
     [[ "$stderr" == *"OUT is not the output that the checkpoint F was made with: it is shorter"* ]]
     cp kept OUT
+    flip OUT 1000
+    run -65 --separate-stderr resumable hidden
+    [[ "$stderr" == "mamba-layer: OUT is not the output that the checkpoint F was made with: its first "*" bytes are others; remove the checkpoint to start anew" ]]
+    cp kept OUT
+    printf 'what a killed run has written behind it' >>OUT
     cp F good
-    python3 -c 'b = bytearray(open("F", "rb").read()); b[len(b) // 2] ^= 1; open("F", "wb").write(b)'
+    flip F $(($(stat -c %s F) / 2))
     run -65 --separate-stderr resumable hidden
     [[ "$stderr" == "mamba-layer: F"*"damaged"* ]]
     mamba_state=$BATS_TEST_TMPDIR/s
