@@ -133,7 +133,7 @@ static enum sp_code run_split(int n, char **path, struct sp_error *err) {
     enum sp_code code = check_output(NULL, err);
     if (!code) code = sp_state_read(&s, path[0], err);
     if (code) return code;
-    const struct sp_state_names names = {.pattern = opt.output, .input = path[0]};
+    struct sp_state_names names = {.pattern = opt.output, .input = path[0]};
     size_t parts = opt.layers.n ? opt.layers.n : s->layer_last - s->layer_first + 1;
     bool many = parts > 1 && strcmp(opt.output, "-") != 0; /* there they follow one another */
     for (size_t i = 0; i < parts && !code; i++) {
@@ -141,16 +141,18 @@ static enum sp_code run_split(int n, char **path, struct sp_error *err) {
         if (opt.layers.n) code = sp_option_range(opt.layers.item[i], "-l", &first, &last, err);
         if (!code) code = sp_state_put_layers(s, first, last, &names, i, many, err);
     }
+    sp_taken_clear(&names.taken);
     sp_state_free(s);
     return code;
 }
 
 static enum sp_code run_cut(int n, char **path, struct sp_error *err) {
-    const struct sp_state_names names = {.pattern = opt.names};
+    struct sp_state_names names = {.pattern = opt.names};
     struct sp_state_cut_result cut = {0};
     enum sp_code code = cli_refuse_keyboard(n, err);
     for (int i = 0; i < (n ? n : 1) && !code; i++)
         code = sp_state_cut_files(n ? path[i] : "-", &names, &cut, err);
+    sp_taken_clear(&names.taken);
     exit_status = cut.upstream_exit ? cut.upstream_exit : cut.n_error > 0;
     if (!code && !exit_status && cut.n_state == 0)
         code = sp_error_set(err, SP_E_DATA,

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILE_NAME_MAX 4096
-
 /* ---- starting ------------------------------------------------------------------------------- */
 
 enum sp_code sp_layers_new(struct sp_layers **l, const struct sp_layers_options *options,
@@ -30,6 +28,7 @@ void sp_layers_free(struct sp_layers *l) {
     sp_layers_checkpoint_free(l);
     sp_layers_cache_free(l);
     sp_layers_doc_free_all(l);
+    sp_taken_clear(&l->files);
     sp_pack_clear(&l->pack);
     sp_state_gather_clear(&l->arrived);
     sp_state_free(l->state);
@@ -163,11 +162,9 @@ static void drop_current(struct sp_layers *l) {
 
 static enum sp_code dump(struct sp_layers *l, const struct sp_layers_doc *d,
                          const struct sp_state *s, struct sp_error *err) {
-    char path[FILE_NAME_MAX];
-    bool varies;
-    enum sp_code code = sp_layers_file_name(path, sizeof path, l->o.dump_state, d->id, d->n_id,
-                                            d->number, &varies, err);
-    return code ? sp_error_prefix(err, "--dump-state") : sp_state_write(s, path, err);
+    char path[SP_LAYERS_PATH_MAX];
+    enum sp_code code = sp_layers_dump_path(path, sizeof path, l, d, err);
+    return code ? code : sp_state_write(s, path, err);
 }
 
 /* What is asked for of a document's state when it ends: a file, records in front of its DOCEND. One

@@ -56,9 +56,10 @@ void sp_layers_describe(struct sp_layers *l, char *out, size_t size);
  * of another, so that %i does not tell them apart. */
 enum sp_code sp_layers_check_dump(const char *pattern, uint64_t n_doc, bool fork,
                                   struct sp_error *err);
-/* A file name from the pattern: %i the id, with every byte that is not a letter, digit, dot,
- * underscore or hyphen, and a leading dot, replaced by an underscore; %n the number; %% a percent
- * sign. SP_E_USAGE for another letter, or a name too long. *varies: there was an %i or %n. */
+/* A file name from the pattern: %i the id, in which an underscore replaces every character but
+ * letters and digits (of any script), dot, underscore and hyphen, every byte that is not UTF-8, and
+ * a dot or hyphen at the beginning; %n the number; %% a percent sign. SP_E_USAGE for another
+ * letter, or a name too long. *varies: there was an %i or %n. */
 enum sp_code sp_layers_file_name(char *out, size_t size, const char *pattern, const char *id,
                                  size_t n_id, uint64_t number, bool *varies, struct sp_error *err);
 

@@ -137,6 +137,26 @@ static enum sp_code document_continue(struct sp_layers *l, const struct sp_recor
     return SP_OK;
 }
 
+enum sp_code sp_layers_dump_path(char *out, size_t size, const struct sp_layers *l,
+                                 const struct sp_layers_doc *d, struct sp_error *err) {
+    bool varies;
+    enum sp_code code =
+        sp_layers_file_name(out, size, l->o.dump_state, d->id, d->n_id, d->number, &varies, err);
+    return code ? sp_error_prefix(err, "--dump-state") : SP_OK;
+}
+
+/* Before anything of it is computed: its state, if it is to be dumped, has a file of its own. */
+static enum sp_code take_file(struct sp_layers *l, const struct sp_layers_doc *d, bool fork,
+                              struct sp_error *err) {
+    char path[SP_LAYERS_PATH_MAX];
+    if (!l->o.dump_state) return SP_OK;
+    enum sp_code code = sp_layers_check_dump(l->o.dump_state, l->number + 1, fork, err);
+    if (!code) code = sp_layers_dump_path(path, sizeof path, l, d, err);
+    if (code) return code;
+    code = sp_taken_add(&l->files, path, d->number, err);
+    return code ? sp_error_prefix(err, "--dump-state") : SP_OK;
+}
+
 enum sp_code sp_layers_doc_start(struct sp_layers *l, const struct sp_record *rec,
                                  struct sp_error *err) {
     const char *id = "";
@@ -154,11 +174,18 @@ enum sp_code sp_layers_doc_start(struct sp_layers *l, const struct sp_record *re
         d->n_id = n_id;
         memcpy(d->id, id, n_id);
     }
+    if (!cont || fork) {
+        d->number = l->number;
+        code = take_file(l, d, fork, err);
+        if (code) {
+            sp_layers_doc_forget(l, d);
+            return code;
+        }
+        l->number++;
+    }
     sp_record_get_u64(rec, "doc", &d->doc);
     l->current = d;
-    if (cont && !fork) return SP_OK;
-    d->number = l->number++;
-    return l->o.dump_state ? sp_layers_check_dump(l->o.dump_state, l->number, fork, err) : SP_OK;
+    return SP_OK;
 }
 
 enum sp_code sp_layers_doc_end(struct sp_layers *l, struct sp_layers_doc *d,

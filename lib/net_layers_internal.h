@@ -6,8 +6,11 @@
 #include "net_layers.h"
 #include "net_pack.h"
 #include "state.h"
+#include "taken.h"
 
 #define SP_LAYERS_ID_MAX 4096 /* bytes of a document's id that are kept */
+
+#define SP_LAYERS_PATH_MAX 4096 /* of a state's file */
 
 #define SP_LAYERS_MARKS_MAX 16 /* of a document */
 
@@ -50,6 +53,7 @@ struct sp_layers {
     struct sp_pack pack;
     size_t docs_max, n_doc; /* documents with a state; how many may be held */
     uint64_t number;
+    struct sp_taken files;         /* of states */
     struct sp_layers_doc *current; /* being read, or NULL */
     struct sp_layers_doc *open, *free, *all;
     size_t n_open;
@@ -70,6 +74,10 @@ enum sp_code sp_layers_hold_other(struct sp_layers *l, struct sp_record *rec, st
 
 /* Writes the states of the documents that were left open into files, where that is asked for. */
 enum sp_code sp_layers_dump_open(struct sp_layers *l, struct sp_error *err);
+
+/* The name of the file for a document's state. */
+enum sp_code sp_layers_dump_path(char *out, size_t size, const struct sp_layers *l,
+                                 const struct sp_layers_doc *d, struct sp_error *err);
 
 /* The document that a DOC begins or goes on with, with its state; it becomes the current one. */
 enum sp_code sp_layers_doc_start(struct sp_layers *l, const struct sp_record *rec,

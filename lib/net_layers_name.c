@@ -1,12 +1,32 @@
 /* Names of the files that states are dumped to. */
 #include "net_layers.h"
+#include "utf8.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <utf8proc.h>
 
-static bool harmless(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-           c == '_' || c == '-';
+/* Letters, their marks and digits of any script, and three more. */
+static bool harmless(int32_t c) {
+    utf8proc_category_t k = c < 0 ? UTF8PROC_CATEGORY_CN : utf8proc_category(c);
+    return (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NO) || c == '.' || c == '_' ||
+           c == '-';
+}
+
+/* An id as part of a name: at most as long. */
+static size_t put_id(char *out, const char *id, size_t n_id) {
+    size_t n = 0, len;
+    for (size_t i = 0; i < n_id; i += len) {
+        int32_t c = sp_utf8_decode(id + i, n_id - i, &len);
+        bool hides = i == 0 && (c == '.' || c == '-');
+        if (!harmless(c) || hides) {
+            out[n++] = '_';
+        } else {
+            memcpy(out + n, id + i, len);
+            n += len;
+        }
+    }
+    return n;
 }
 
 enum sp_code sp_layers_file_name(char *out, size_t size, const char *pattern, const char *id,
@@ -27,10 +47,7 @@ enum sp_code sp_layers_file_name(char *out, size_t size, const char *pattern, co
         } else if (*p == 'n') {
             at += (size_t)snprintf(out + at, size - at, "%llu", (unsigned long long)number);
         } else if (*p == 'i') {
-            for (size_t i = 0; i < n_id; i++) {
-                bool ok = harmless(id[i]) && !(i == 0 && id[i] == '.');
-                out[at++] = ok ? id[i] : '_';
-            }
+            at += put_id(out + at, id, n_id);
         } else {
             return sp_error_set(err, SP_E_USAGE,
                                 "the file's name %.200s: %%%.1s is not one of %%i (the id), "

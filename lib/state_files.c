@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum sp_code sp_state_put_named(const struct sp_state *s, const struct sp_state_names *names,
+enum sp_code sp_state_put_named(const struct sp_state *s, struct sp_state_names *names,
                                 const char *id, size_t n_id, uint64_t number, bool many,
                                 struct sp_error *err) {
     char path[4096];
@@ -23,12 +23,13 @@ enum sp_code sp_state_put_named(const struct sp_state *s, const struct sp_state_
                             "-o %.200s: several states would overwrite one another; use %%i or %%n "
                             "(a number) in the name",
                             names->pattern);
+    if (!code && strcmp(path, "-") != 0) code = sp_taken_add(&names->taken, path, number, err);
     if (!code && names->input) code = sp_io_check_output(path, names->input, err);
     return code ? code : sp_state_put(s, path, err);
 }
 
 enum sp_code sp_state_put_layers(const struct sp_state *s, int64_t first, int64_t last,
-                                 const struct sp_state_names *names, uint64_t number, bool many,
+                                 struct sp_state_names *names, uint64_t number, bool many,
                                  struct sp_error *err) {
     char id[64];
     struct sp_state *part;
@@ -40,7 +41,7 @@ enum sp_code sp_state_put_layers(const struct sp_state *s, int64_t first, int64_
     return code;
 }
 
-static enum sp_code cut(struct sp_state_cut *c, const struct sp_state_names *names,
+static enum sp_code cut(struct sp_state_cut *c, struct sp_state_names *names,
                         struct sp_state_cut_result *result, struct sp_error *err) {
     struct sp_state *s;
     enum sp_code code;
@@ -48,6 +49,8 @@ static enum sp_code cut(struct sp_state_cut *c, const struct sp_state_names *nam
         code =
             sp_state_put_named(s, names, c->id, c->n_id, result->n_state, result->n_state > 0, err);
         sp_state_free(s);
+        if (code == SP_E_DATA)
+            sp_error_prefix(err, "document '%.*s'", (int)(c->n_id < 60 ? c->n_id : 60), c->id);
         if (code) return code;
         result->n_state++;
     }
@@ -56,7 +59,7 @@ static enum sp_code cut(struct sp_state_cut *c, const struct sp_state_names *nam
     return code;
 }
 
-enum sp_code sp_state_cut_files(const char *stream, const struct sp_state_names *names,
+enum sp_code sp_state_cut_files(const char *stream, struct sp_state_names *names,
                                 struct sp_state_cut_result *result, struct sp_error *err) {
     int fd;
     struct sp_reader *r = NULL;

@@ -93,6 +93,40 @@ for i in range(0, len(b), 30011):
     [[ "$stderr" == *"cannot create nowhere/0"* ]]
 }
 
+@test "--dump-state: letters of any script stay, and no state takes the place of another" {
+    "$stream" tokens -- 'José Müller.txt=3' 'Ιωάννα=4' '李 明=5' '-v=6' $'tab\tand\u202e=7' >odd
+    mkdir states
+    run -0 pipe "embed odd | mamba-layer --dump-state states/%i.state >/dev/null"
+    run -0 pipe "LC_ALL=C ls -A states"
+    [ "${lines[*]}" = "José_Müller.txt.state _v.state tab_and_.state Ιωάννα.state 李_明.state" ]
+    "$stream" tokens 'a b=20' a_b=3 'a/b=4' c=5 'a b=3' >odd
+    pipe "embed odd >odd.hidden"
+    run -1 --separate-stderr pipe "mamba-layer --emit-state --dump-state %i.state odd.hidden >out"
+    [ "${#stderr_lines[@]}" = 3 ]
+    [ "${stderr_lines[0]}" = "mamba-layer: document 'a_b': --dump-state: its file would be a_b.state, which is that of number 0 of this run already: use %n (the number) in the name" ]
+    run -0 pipe "state info a_b.state c.state"
+    [[ "${lines[0]}" == "a_b.state: 20 tokens "* ]]
+    run -0 pipe "'$stream' records <out | grep -c ^DOCEND"
+    [ "$output" = 2 ]
+    run -0 pipe "mamba-layer --emit-state --dump-state %i.%n odd.hidden >out"
+    [ "$(echo a_b.[0-9])" = "a_b.0 a_b.1 a_b.2 a_b.4" ]
+    run -65 pipe "state cut -o cut.%i out"
+    [ "$output" = "state: document 'a_b': its file would be cut.a_b, which is that of number 0 of this run already: use %n (the number) in the name" ]
+    cmp cut.a_b a_b.0
+    run -0 pipe "state cut -o cut.%i.%n out"
+    for n in 0 1 2 4; do cmp cut.a_b.$n a_b.$n; done
+    # Thousands of them, and names too long for a file.
+    mkdir many
+    "$stream" tokens $(seq -f 'd%g=1' 3000) d77=1 >odd
+    run -1 --separate-stderr pipe "embed odd | mamba-layer --dump-state many/%i >/dev/null"
+    [[ "$stderr" == "mamba-layer: document 'd77': --dump-state: its file would be many/d77, which is that of number 76 of"* ]]
+    [ "$(ls many | wc -l)" = 3000 ]
+    "$stream" tokens "$(printf '%0250d' 0)=3" ok=4 >odd
+    run -1 --separate-stderr pipe "embed odd | mamba-layer --dump-state %i >/dev/null"
+    [[ "$stderr" == *": --dump-state: the file's name has 250 bytes, more than 240: 000"*"...; use %n (the number) in place of %i" ]]
+    [ -e ok ]
+}
+
 @test "a state of another model, of other layers, damaged, or no file: refused" {
     "$stream" tokens 40 >one
     pipe "embed one | mamba-layer --dump-state s >/dev/null; embed one | mamba-layer -l 0 --dump-state s0 >/dev/null"

@@ -247,6 +247,8 @@ commands() { pipe "state --help" | sed -n '/^Commands:$/,/^$/s/^  \([a-z]*\) .*/
 }
 
 @test "split: layers that are not there, names that do not vary" {
+    run -65 pipe "state split -l 0-0 -l 0 -o again.%i a.state"
+    [ "$output" = "state: its file would be again.0, which is that of number 0 of this run already: use %n (the number) in the name" ]
     run -2 pipe "state split -l 0-$((last + 1)) -o x.state a.state"
     [ "$output" = "state: layers 0-$((last + 1)): the state has layers 0-$last" ]
     for bad in x 1- -1 2-1 0-99999999999 0x1 ' 0' ''; do
