@@ -52,6 +52,8 @@ enum sp_code sp_records_from_tags(const struct sp_head *head, const uint32_t *ta
                                   struct sp_records *out, struct sp_error *err);
 /* Drops fields less sure than p_min, and records of which nothing but a year is left. */
 void sp_records_drop_unsure(struct sp_records *r, float p_min);
+/* Drops records whose fields have less than p_min on average: a record is wrong with one of them. */
+void sp_records_drop_doubtful(struct sp_records *r, float p_min);
 /* "Sept. 2014 - present", "2015-09", "'99", "2014/18": years as numbers, 0 where there is none. */
 void sp_year_parse(const char *text, size_t n, int *start_year, int *end_year);
 

@@ -268,6 +268,20 @@ void sp_records_drop_unsure(struct sp_records *r, float p_min) {
     r->n = kept;
 }
 
+void sp_records_drop_doubtful(struct sp_records *r, float p_min) {
+    size_t kept = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        float sum = 0, n = 0;
+        for (int f = 0; f < SP_FIELD_COUNT; f++) {
+            if (!r->item[i].field[f].there) continue;
+            sum += r->item[i].field[f].p;
+            n++;
+        }
+        if (sum >= p_min * n) r->item[kept++] = r->item[i];
+    }
+    r->n = kept;
+}
+
 static void finish(struct sp_records *r, const char *text) {
     size_t kept = 0;
     for (size_t i = 0; i < r->n; i++) {

@@ -84,6 +84,15 @@ END
     [ "$output" = '{"id": "doc0", "education": []}' ]
 }
 
+@test "--record-p leaves out records that are unsure on the whole" {
+    run -0 pipe "'$scores' 'word {N-degree:BSc}' | extract --recall 0 --record-p 0.9 -o tsv | cut -f 3"
+    [ "$output" = BSc ]
+    run -0 pipe "'$scores' 'word {N-degree:BSc}' | extract --recall 0 --record-p 1 -o tsv"
+    [ -z "$output" ]
+    run -2 --separate-stderr pipe "extract --record-p 2"
+    [ "$stderr" = "extract: --record-p: '2' is not a number from 0 to 1" ]
+}
+
 @test "--recall favours fields by so much, and does not change what they are sure of" {
     # The mark's tag scores 9, none 0; what it takes to lose against that is not in its p.
     run -0 pipe "'$scores' 'word {N-degree:BSc}' | extract --recall -8 -o tsv | cut -f 3,8"
