@@ -18,7 +18,7 @@ static const struct sp_option options[] = {
      "output format (jsonl; at a terminal: table)", &opt.format, 0, 0},
     CLI_OPTION_HEADER(opt.header),
     CLI_OPTION_MIN_P(opt.min_p),
-    {SP_OPT_DOUBLE, 0, "record-p", "P", "leave out records whose fields' mean is below P (0.5)",
+    {SP_OPT_DOUBLE, 0, "record-p", "P", "leave out records with a probability below P (0.5)",
      &opt.record_p, 0, 1},
     {SP_OPT_DOUBLE, 0, "recall", "NATS", "favour fields over none by so much a token (0.75)",
      &opt.recall, -100, 100},
@@ -115,8 +115,7 @@ static enum sp_code write_document(struct extract *x, const struct sp_record *en
     if (x->head.head.type == SP_HEAD_LM) return write_lm(x, &doc, end, err);
     enum sp_code code = sp_gather_decode(&x->doc, &x->head, &x->records, err);
     if (code) return code;
-    sp_records_drop_unsure(&x->records, (float)opt.min_p);
-    sp_records_drop_doubtful(&x->records, (float)opt.record_p);
+    sp_records_drop_unsure(&x->records, &x->head.head, (float)opt.min_p, (float)opt.record_p);
     x->n_token += x->doc.n;
     x->n_record += x->records.n;
     if (!x->to_stream) {

@@ -3,6 +3,7 @@
 
 #include "../kernels/kernels.h"
 #include "json.h"
+#include "task.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -156,6 +157,42 @@ static enum sp_code read_labels(const struct config_text *t, struct sp_head *h, 
     return SP_OK;
 }
 
+/* "degree+year" as bits; -1 for anything else. */
+static int record_kind(const char *name) {
+    int kind = 0;
+    while (*name) {
+        int f = 0;
+        size_t n = strcspn(name, "+");
+        while (f < SP_FIELD_COUNT && (strlen(sp_field_name((enum sp_field)f)) != n ||
+                                      memcmp(sp_field_name((enum sp_field)f), name, n) != 0))
+            f++;
+        if (f == SP_FIELD_COUNT) return -1;
+        kind |= 1 << f;
+        name += n + (name[n] == '+');
+    }
+    return kind ? kind : -1;
+}
+
+static enum sp_code read_doubt(const struct config_text *t, struct sp_head *h, sp_json_node doubt,
+                               struct sp_error *err) {
+    if (doubt < 0) return SP_OK;
+    for (sp_json_node v = sp_json_first(t->j, doubt); v >= 0; v = sp_json_next(t->j, v)) {
+        char name[SP_NAME_MAX];
+        enum sp_code code = copy_string(t, sp_json_key(t->j, v), "a kind of record", name, err);
+        if (code) return code;
+        int kind = record_kind(name);
+        double p = sp_json_number(t->j, v, NAN);
+        if (kind < 0 || !(p >= 0 && p <= 1))
+            return sp_error_set(
+                err, SP_E_DATA,
+                "%s: \"doubt\" of head '%s': '%s' is not made of institution, degree "
+                "and year with + between them, or has no number from 0 to 1",
+                t->name, h->name, name);
+        h->doubt[kind] = (float)p;
+    }
+    return SP_OK;
+}
+
 static enum sp_code read_head(const struct config_text *t, struct sp_config *c, sp_json_node v,
                               struct sp_error *err) {
     if (c->n_head == SP_HEADS_MAX)
@@ -175,6 +212,8 @@ static enum sp_code read_head(const struct config_text *t, struct sp_config *c, 
                             t->name, h->name);
     h->type = (enum sp_head_type)i;
     if (h->type != SP_HEAD_LM) code = read_labels(t, h, sp_json_get(t->j, v, "labels"), err);
+    if (!code && h->type == SP_HEAD_TAG)
+        code = read_doubt(t, h, sp_json_get(t->j, v, "doubt"), err);
     if (!code) c->n_head++;
     return code;
 }
@@ -292,6 +331,23 @@ static void write_string(FILE *f, const char *s) {
     fwrite(text, 1, n, f);
 }
 
+static void write_doubt(FILE *f, const struct sp_head *h) {
+    bool any = false;
+    for (unsigned kind = 0; kind < SP_RECORD_KINDS; kind++) {
+        if (h->doubt[kind] <= 0) continue;
+        fputs(any ? ", \"" : ", \"doubt\": {\"", f);
+        any = true;
+        const char *plus = "";
+        for (int i = 0; i < SP_FIELD_COUNT; i++) {
+            if (!(kind >> i & 1)) continue;
+            fprintf(f, "%s%s", plus, sp_field_name((enum sp_field)i));
+            plus = "+";
+        }
+        fprintf(f, "\": %.9g", (double)h->doubt[kind]);
+    }
+    if (any) putc('}', f);
+}
+
 static void write_heads(FILE *f, const struct sp_config *c) {
     fputs(",\n  \"heads\": {", f);
     for (uint32_t i = 0; i < c->n_head; i++) {
@@ -303,7 +359,9 @@ static void write_heads(FILE *f, const struct sp_config *c) {
             fputs(k ? ", " : ", \"labels\": [", f);
             write_string(f, h->label[k]);
         }
-        fputs(h->n_label ? "]}" : "}", f);
+        if (h->n_label) putc(']', f);
+        write_doubt(f, h);
+        putc('}', f);
     }
     fputs("\n  }\n }\n}\n", f);
 }

@@ -158,6 +158,15 @@ static enum sp_code set_labels(struct sp_record *rec, const struct sp_head *head
     return code;
 }
 
+static enum sp_code put_copy(struct sp_record *rec, const char *name, uint32_t rank,
+                             const uint64_t *dim, const float *value, struct sp_error *err) {
+    struct sp_tensor t;
+    enum sp_code code = sp_tensor_new(&t, SP_F32, rank, dim, err);
+    if (code) return code;
+    memcpy(t.data, value, t.n_bytes);
+    return sp_record_put_tensor(rec, name, &t, err);
+}
+
 static enum sp_code fill_head(struct sp_scores *s, struct sp_record *rec, struct sp_error *err) {
     static const char *const types[] = {"lm", "tag", "class"};
     const struct sp_head *head = sp_head_net_head(s->net);
@@ -171,13 +180,12 @@ static enum sp_code fill_head(struct sp_scores *s, struct sp_record *rec, struct
     code = sp_record_set_u64(rec, "delay", s->c->delay, err);
     if (!code) code = set_labels(rec, head, err);
     const float *transitions = sp_head_net_transitions(s->net);
-    if (code || !transitions) return code;
-    struct sp_tensor t;
-    uint64_t dim[2] = {head->n_label + 2, head->n_label};
-    code = sp_tensor_new(&t, SP_F32, 2, dim, err);
-    if (code) return code;
-    memcpy(t.data, transitions, t.n_bytes);
-    return sp_record_put_tensor(rec, "transitions", &t, err);
+    uint64_t dim[2] = {head->n_label + 2, head->n_label}, kinds[1] = {SP_RECORD_KINDS};
+    static const float none[SP_RECORD_KINDS];
+    if (!code && memcmp(head->doubt, none, sizeof none) != 0)
+        code = put_copy(rec, "doubt", 1, kinds, head->doubt, err);
+    if (!code && transitions) code = put_copy(rec, "transitions", 2, dim, transitions, err);
+    return code;
 }
 
 static enum sp_code write_head(struct sp_scores *s, struct sp_writer *w, struct sp_error *err) {

@@ -73,6 +73,7 @@ static enum sp_code store(struct sp_record *rec, uint64_t doc_index, const struc
         free(text);
         msgpack_sbuffer_destroy(&out.buf);
     }
+    if (!code) code = sp_record_set_f64(rec, "p", (double)e->p, err);
     return code;
 }
 

@@ -138,7 +138,7 @@ static void write_jsonl(FILE *out, const struct sp_document *doc, const struct s
         if (i) fputs(", ", out);
         for (int f = 0; f < SP_FIELD_COUNT; f++)
             put_json_field(out, doc, &r->item[i], (enum sp_field)f);
-        putc('}', out);
+        fprintf(out, ", \"p\": %.4f}", (double)r->item[i].p);
     }
     fputs("]}\n", out);
 }
@@ -162,7 +162,7 @@ static void write_cells(FILE *out, enum sp_records_format format, const struct s
         putc(tab, out);
         if (e->field[f].there) fprintf(out, "%.4f", (double)e->field[f].p);
     }
-    putc('\n', out);
+    fprintf(out, "%c%.4f\n", tab, (double)e->p);
 }
 
 void sp_text_put_header(FILE *out, enum sp_records_format format, const char *const *name) {
@@ -238,7 +238,8 @@ static enum sp_code write_table(FILE *out, const struct sp_document *doc,
 
 void sp_records_begin(FILE *out, enum sp_records_format format, bool header) {
     static const char *const name[] = {"id",  "institution",   "degree",   "year",   "start",
-                                       "end", "p_institution", "p_degree", "p_year", NULL};
+                                       "end", "p_institution", "p_degree", "p_year", "p",
+                                       NULL};
     if (header && (format == SP_RECORDS_TSV || format == SP_RECORDS_CSV))
         sp_text_put_header(out, format, name);
     if (format == SP_RECORDS_HTML) sp_records_page_begin(out);

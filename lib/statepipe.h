@@ -361,11 +361,15 @@ enum sp_head_type { SP_HEAD_LM = 0, SP_HEAD_TAG, SP_HEAD_CLASS };
 #define SP_LABELS_MAX 256
 #define SP_TEMPLATE_MAX 256 /* bytes of a fill_template, with its final NUL */
 
+#define SP_RECORD_KINDS 8
 struct sp_head {
     char name[SP_NAME_MAX];
     enum sp_head_type type;
     uint32_t n_label;
     char label[SP_LABELS_MAX][SP_NAME_MAX];
+    /* How often a record that has these fields and no others is wrong, though each of them is
+     * right: bit 0 of the index is institution, then degree, year. */
+    float doubt[SP_RECORD_KINDS];
 };
 
 /* config.json, checked. Names are the field's; Hugging Face's keys in brackets. */

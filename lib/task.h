@@ -37,6 +37,7 @@ struct sp_span {
 struct sp_education {
     struct sp_span field[SP_FIELD_COUNT];
     int start_year, end_year; /* 0: none; SP_YEAR_PRESENT: still going on */
+    float p; /* the mean of the fields', less the head's doubt about a record with these fields */
 };
 #define SP_YEAR_PRESENT 9999
 
@@ -50,10 +51,10 @@ void sp_records_clear(struct sp_records *r);
 enum sp_code sp_records_from_tags(const struct sp_head *head, const uint32_t *tag, const float *p,
                                   const uint64_t *span, size_t n, const char *text, size_t n_text,
                                   struct sp_records *out, struct sp_error *err);
-/* Drops fields less sure than p_min, and records of which nothing but a year is left. */
-void sp_records_drop_unsure(struct sp_records *r, float p_min);
-/* Drops records whose fields have less than p_min on average: a record is wrong with one of them. */
-void sp_records_drop_doubtful(struct sp_records *r, float p_min);
+/* Drops fields less sure than p_field, then records of which nothing but a year is left, or that
+ * are now less sure than p_record. */
+void sp_records_drop_unsure(struct sp_records *r, const struct sp_head *head, float p_field,
+                            float p_record);
 /* "Sept. 2014 - present", "2015-09", "'99", "2014/18": years as numbers, 0 where there is none. */
 void sp_year_parse(const char *text, size_t n, int *start_year, int *end_year);
 

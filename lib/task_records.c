@@ -256,33 +256,33 @@ static bool only_year(const struct sp_education *e) {
     return !e->field[SP_INSTITUTION].there && !e->field[SP_DEGREE].there;
 }
 
-void sp_records_drop_unsure(struct sp_records *r, float p_min) {
+static void weigh(struct sp_education *e, const struct sp_head *head) {
+    float sum = 0, n = 0;
+    unsigned kind = 0;
+    for (int f = 0; f < SP_FIELD_COUNT; f++) {
+        if (!e->field[f].there) continue;
+        sum += e->field[f].p;
+        n++;
+        kind |= 1U << f;
+    }
+    e->p = n > 0 ? sum / n * (1 - head->doubt[kind]) : 0;
+}
+
+void sp_records_drop_unsure(struct sp_records *r, const struct sp_head *head, float p_field,
+                            float p_record) {
     size_t kept = 0;
     for (size_t i = 0; i < r->n; i++) {
         struct sp_education e = r->item[i];
         for (int f = 0; f < SP_FIELD_COUNT; f++)
-            if (e.field[f].there && e.field[f].p < p_min) e.field[f].there = false;
+            if (e.field[f].there && e.field[f].p < p_field) e.field[f].there = false;
         if (!e.field[SP_YEAR].there) e.start_year = e.end_year = 0;
-        if (!only_year(&e)) r->item[kept++] = e;
+        weigh(&e, head);
+        if (!only_year(&e) && e.p >= p_record) r->item[kept++] = e;
     }
     r->n = kept;
 }
 
-void sp_records_drop_doubtful(struct sp_records *r, float p_min) {
-    size_t kept = 0;
-    for (size_t i = 0; i < r->n; i++) {
-        float sum = 0, n = 0;
-        for (int f = 0; f < SP_FIELD_COUNT; f++) {
-            if (!r->item[i].field[f].there) continue;
-            sum += r->item[i].field[f].p;
-            n++;
-        }
-        if (sum >= p_min * n) r->item[kept++] = r->item[i];
-    }
-    r->n = kept;
-}
-
-static void finish(struct sp_records *r, const char *text) {
+static void finish(struct sp_records *r, const struct sp_head *head, const char *text) {
     size_t kept = 0;
     for (size_t i = 0; i < r->n; i++) {
         struct sp_education e = r->item[i];
@@ -290,6 +290,7 @@ static void finish(struct sp_records *r, const char *text) {
         if (only_year(&e)) continue;
         if (y->there)
             sp_year_parse(text + y->start, (size_t)(y->end - y->start), &e.start_year, &e.end_year);
+        weigh(&e, head);
         r->item[kept++] = e;
     }
     r->n = kept;
@@ -319,6 +320,6 @@ enum sp_code sp_records_from_tags(const struct sp_head *head, const uint32_t *ta
     share_institution(out, family);
     merge_halves(out, text);
     adopt_institutions(out, text);
-    finish(out, text);
+    finish(out, head, text);
     return SP_OK;
 }

@@ -20,7 +20,8 @@ assert a["year"]["span"] == [5, 21]
 assert a["degree"]["span"] == [23, 28] and a["degree"]["text"] == "Ph.D."
 assert b["institution"]["text"] == "ETH Zürich"
 assert c["institution"] == b["institution"] and c["year"] is None
-assert all(0.9 < a[f]["p"] <= 1 for f in a)
+assert all(0.9 < a[f]["p"] <= 1 for f in ("institution", "degree", "year"))
+assert abs(a["p"] - sum(a[f]["p"] for f in ("institution", "degree", "year")) / 3) < 2e-4
 END
 }
 
@@ -39,7 +40,7 @@ END
 
 @test "tsv with a header line" {
     run -0 pipe "'$scores' '{N-institution:A  B} {B-degree:M.A.} {B-year:2011-14}' | extract -o tsv -H"
-    [ "${lines[0]}" = $'id\tinstitution\tdegree\tyear\tstart\tend\tp_institution\tp_degree\tp_year' ]
+    [ "${lines[0]}" = $'id\tinstitution\tdegree\tyear\tstart\tend\tp_institution\tp_degree\tp_year\tp' ]
     [[ "${lines[1]}" == $'doc0\tA B\tM.A.\t2011-14\t2011\t2014\t0.99'* ]]
 }
 
@@ -89,6 +90,11 @@ END
     [ "$output" = BSc ]
     run -0 pipe "'$scores' 'word {N-degree:BSc}' | extract --recall 0 --record-p 1 -o tsv"
     [ -z "$output" ]
+    pair=$'{N-degree:BSc}\n\n\n{N-degree:MSc} {B-institution:ETH}'; export pair
+    run -0 pipe "'$scores' --doubt degree=0.2,institution+degree=0.6 \"\$pair\" | extract -o tsv | cut -f 3,10"
+    [[ "$output" =~ ^BSc$'\t'0.79..$ ]]
+    run -0 pipe "'$scores' --doubt institution+degree=0.6 \"\$pair\" | extract --record-p 0.3 -o tsv | cut -f 3,10"
+    [[ "$output" == $'BSc\t0.99'*$'\nMSc\t0.39'* ]]
     run -2 --separate-stderr pipe "extract --record-p 2"
     [ "$stderr" = "extract: --record-p: '2' is not a number from 0 to 1" ]
 }

@@ -32,7 +32,8 @@ n = 0
 for l in lines:
     source = open(l["id"], "rb").read()
     for e in l["education"]:
-        assert list(e) == ["institution", "degree", "year"]
+        assert list(e) == ["institution", "degree", "year", "p"]
+        assert 0.5 <= e.pop("p") <= 1
         for f in filter(None, e.values()):
             a, b = f["span"]
             assert " ".join(source[a:b].decode("utf-8", "replace").split()) == f["text"]
@@ -187,9 +188,9 @@ from html.parser import HTMLParser
 
 n = sum(len(json.loads(l)["education"]) for l in open("out.jsonl", encoding="utf-8"))
 rows = list(csv.reader(open("out.csv", newline="", encoding="utf-8")))
-assert len(rows) == n + 1 and {len(r) for r in rows} == {9}
+assert len(rows) == n + 1 and {len(r) for r in rows} == {10}
 rows = [l.rstrip("\n").split("\t") for l in open("out.tsv", encoding="utf-8")]
-assert len(rows) == n + 1 and {len(r) for r in rows} == {9}
+assert len(rows) == n + 1 and {len(r) for r in rows} == {10}
 
 class Page(HTMLParser):
     def __init__(self):

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Writes a scores stream, as `head` does, from a marked text: the suites' stand-in for a model.
 
-    scores.py [--type tag|lm|class] [--delay N] [--passes N] [--cut] [--err] [--bits BITS,...] TEXT...
+    scores.py [--type tag|lm|class] [--delay N] [--passes N] [--cut] [--err] [--bits BITS,...]
+              [--doubt FIELDS=P,...] TEXT...
 
 In TEXT, {N-degree:M.Sc.} marks a span; each TEXT is a document. Tokens are words with the blank in
 front of them. The mark's tag gets the score 9, all others 0. With --bits the stream is that of a
-language model's surprisal: so many bits for each token, the last ones 0.
+language model's surprisal: so many bits for each token, the last ones 0. --doubt: how often records
+that have these fields (institution+degree) are wrong.
 """
 import argparse
 import os
@@ -131,6 +133,13 @@ def document(index, text, args, labels):
     return out + record("DOCEND", {"doc": index, "status": "ok", "n_tok": len(rows)})
 
 
+def doubt(pairs):
+    p, fields = [0.0] * 8, ("institution", "degree", "year")
+    for kind, value in (pair.split("=") for pair in pairs.split(",")):
+        p[sum(1 << fields.index(f) for f in kind.split("+"))] = float(value)
+    return [("doubt", "f32", [8], struct.pack("<8f", *p))]
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--type", default="tag")
@@ -139,6 +148,7 @@ def main():
     p.add_argument("--cut", action="store_true", help="end without END")
     p.add_argument("--err", action="store_true", help="the first document fails upstream")
     p.add_argument("--bits")
+    p.add_argument("--doubt")
     p.add_argument("text", nargs="*")
     args = p.parse_args()
     labels = LABELS if args.type == "tag" else ["job", "cv"]
@@ -146,7 +156,7 @@ def main():
     head = {"name": args.type, "type": args.type, "labels": labels, "delay": args.delay}
     if args.bits:
         head = {"name": "lm", "type": "lm", "gives": "surprisal"}
-    out += record("HEAD", head)
+    out += record("HEAD", head, doubt(args.doubt) if args.doubt else [])
     for i, text in enumerate(args.text):
         out += document(i, text, args, labels)
     if not args.cut:

@@ -54,6 +54,13 @@ static void check_config(void) {
                  strcmp(config.head[0].label[1], "\xc3\xa9") == 0 && config.passes == 2 &&
                  config.delay == 5,
              "a single head is the default head");
+    check_ok(
+        parse(with("\"statepipe\":{\"format\":1,\"heads\":{\"x\":{\"type\":\"tag\","
+                   "\"labels\":[\"O\"],\"doubt\":{\"year+institution\":0.5,\"degree\":1}}}}")) ==
+                SP_OK &&
+            config.head[0].doubt[5] == 0.5f && config.head[0].doubt[2] == 1 &&
+            config.head[0].doubt[7] == 0,
+        "how often records of some fields are wrong");
     check_ok(parse(with("\"statepipe\":{\"format\":1,\"fill_template\":\"{doc}\\nQ: "
                         "{query}\\nA: {answer}\\n\"}")) == SP_OK &&
                  strcmp(config.fill_template, "{doc}\nQ: {query}\nA: {answer}\n") == 0,
@@ -97,6 +104,12 @@ static void check_bad_configs(void) {
          "\"0123456789012"
          "345678901234567890123\"]}}}",
          "label"},
+        {"\"statepipe\":{\"format\":1,\"heads\":{\"x\":{\"type\":\"tag\",\"labels\":[\"O\"],"
+         "\"doubt\":{\"degree+town\":0.5}}}}",
+         "'degree+town' is not made of"},
+        {"\"statepipe\":{\"format\":1,\"heads\":{\"x\":{\"type\":\"tag\",\"labels\":[\"O\"],"
+         "\"doubt\":{\"degree\":1.5}}}}",
+         "no number from 0 to 1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         enum sp_code code = parse(with(cases[i].more));
@@ -267,11 +280,14 @@ static void check_save(void) {
         const struct sp_safetensors_entry *e = sp_safetensors_entry(st, n);
         list[n] = (struct sp_named_tensor){e->name, e->tensor};
     }
-    ok = ok && !sp_model_save(dir, sp_model_config(m), list, n, &err) &&
-         !sp_model_open(&saved, dir, &err);
+    struct sp_config doubting = {0};
+    if (ok) doubting = *sp_model_config(m);
+    doubting.head[1].doubt[3] = 0.1f;
+    doubting.head[1].doubt[4] = 0.95f;
+    ok = ok && !sp_model_save(dir, &doubting, list, n, &err) && !sp_model_open(&saved, dir, &err);
     check_ok(ok, "a model is saved and opened again%s%s", ok ? "" : ": ", ok ? "" : err.msg);
-    check_ok(ok && memcmp(sp_model_config(m), sp_model_config(saved), sizeof config) == 0,
-             "its config is the same, heads and labels too");
+    check_ok(ok && memcmp(&doubting, sp_model_config(saved), sizeof config) == 0,
+             "its config is the same, heads and labels and doubt too");
     check_ok(ok && same_tensors(m, saved, list, n), "its weights are the same");
     sp_model_free(saved);
     saved = NULL;

@@ -178,14 +178,24 @@ static void check_fields(void) {
              "fields: years as numbers");
     /* Every field is less sure than the one before it. */
     float p_year = r.item[0].field[SP_YEAR].p, p_degree = r.item[1].field[SP_DEGREE].p;
-    sp_records_drop_unsure(&r, p_degree + 1e-3f);
+    float sum = p_year + r.item[0].field[SP_DEGREE].p + r.item[0].field[SP_INSTITUTION].p;
+    check_ok(fabsf(r.item[0].p - sum / 3) < 1e-6f, "fields: p of a record is the mean of theirs");
+    sp_records_drop_unsure(&r, &head, p_degree + 1e-3f, 0);
     check_ok(r.n == 2 && r.item[0].field[SP_YEAR].there && r.item[1].field[SP_INSTITUTION].there &&
                  !r.item[1].field[SP_DEGREE].there,
              "fields: an unsure one is dropped");
-    sp_records_drop_unsure(&r, p_year + 1e-3f);
+    check_ok(r.item[1].p > p_degree, "fields: and of those that are left");
+    sp_records_drop_unsure(&r, &head, p_year + 1e-3f, 0);
     check_ok(r.n == 1 && r.item[0].field[SP_DEGREE].there && !r.item[0].field[SP_YEAR].there &&
                  r.item[0].end_year == 0,
              "fields: years with their numbers, records that say nothing then");
+    struct sp_head doubtful = head;
+    doubtful.doubt[1 << SP_DEGREE] = 0.75f;
+    float p = r.item[0].field[SP_DEGREE].p / 4;
+    sp_records_drop_unsure(&r, &doubtful, 0, p - 1e-4f);
+    check_ok(r.n == 1 && fabsf(r.item[0].p - p) < 1e-6f, "fields: the head's doubt about a degree");
+    sp_records_drop_unsure(&r, &doubtful, 0, p + 1e-4f);
+    check_ok(r.n == 0, "fields: a doubtful record is dropped");
     sp_records_clear(&r);
 }
 

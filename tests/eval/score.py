@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Score extracted records against a gold set: precision, recall and F1 of fields and whole records.
 
-    score.py GOLD.jsonl PREDICTED.jsonl [--by KEY] [--errors N] [--reliability]
+    score.py GOLD.jsonl PREDICTED.jsonl [--by KEY] [--errors N] [--reliability] [--doubt]
 
 Both hold {"id", "education": [{"institution", "degree", "year"}]} per line. A predicted field is
 null, a text or {"text"}; a gold field is null or {"text"}, with other right answers in "alts" and
@@ -16,8 +16,9 @@ The records of a document are paired so that as many fields as possible are righ
 assignment for up to 9 records against 5, greedily above. A field without a right partner is wrong.
 A record is right when all its fields are, null ones included. Behind every F1 stands its 95 %
 interval: of 1000 draws of as many documents, with replacement. --by groups the documents by a key
-of the gold, --errors shows what was wrong. --reliability shows, for records by their p (the least p
-of their fields, which the prediction has to give), how many are right. Standard library only.
+of the gold, --errors shows what was wrong. --reliability shows, for records by their p, how many are right.
+--doubt shows, for records by the fields they have, how many are wrong of those all of whose fields have
+p >= 0.9: what a model's config.json calls doubt (with `extract --record-p 0`). Standard library only.
 """
 import argparse
 import collections
@@ -158,6 +159,7 @@ class Counts:
         self.of = {f: [0, 0, 0] for f in FIELDS + ("record",)}
         self.errors = []
         self.sure = []  # (p, right) of every predicted record
+        self.kinds = collections.defaultdict(list)  # right, by fields, where all of them are sure
 
     def add(self, name, predicted, gold, relaxed):
         predicted = [dict(p, year=None if parse_year(p["year"]) == (None, None) else p["year"])
@@ -178,6 +180,8 @@ class Counts:
                     self.errors.append((name, f, p[f], (g.get(f) or {}).get("text")))
             whole += fine
             self.sure.append((p.get("p"), fine))
+            if (p.get("least") or 0) >= 0.9:
+                self.kinds["+".join(f for f in FIELDS if p[f])].append(fine)
         of_gold = {j: predicted[i] for i, j in pairs}
         for j, g in enumerate(gold):
             for f in FIELDS:
@@ -225,10 +229,10 @@ def text_of(value):
 
 
 def record_of(record):
-    """The fields' texts, and how sure the whole is: its least sure field."""
+    """The fields' texts, how sure the whole is, and how sure its least sure field."""
     out = {f: text_of(record.get(f)) for f in FIELDS}
     p = [record[f]["p"] for f in FIELDS if isinstance(record.get(f), dict) and "p" in record[f]]
-    return dict(out, p=min(p) if p else None)
+    return dict(out, p=record.get("p"), least=min(p) if p else None)
 
 
 def show(gold, predicted):
@@ -256,6 +260,11 @@ def show_reliability(gold, predicted):
               ("relaxed" if relaxed else "exact", len(of), sum(of) / max(len(of), 1)))
 
 
+def show_doubt(gold, predicted):
+    for kind, fine in sorted(evaluate(gold, predicted, False).kinds.items()):
+        print("doubt    %-24s  %5d records  wrong %.3f" % (kind, len(fine), 1 - sum(fine) / len(fine)))
+
+
 def show_groups(gold, predicted, key):
     groups = collections.defaultdict(list)
     for d in gold:
@@ -275,6 +284,7 @@ def main():
     parser.add_argument("--by", metavar="KEY")
     parser.add_argument("--errors", metavar="N", type=int, default=0)
     parser.add_argument("--reliability", action="store_true")
+    parser.add_argument("--doubt", action="store_true")
     args = parser.parse_args()
     gold = load(args.gold)
     predicted = {d["id"]: [record_of(r) for r in d["education"] or []] for d in load(args.predicted)}
@@ -283,6 +293,8 @@ def main():
         show_groups(gold, predicted, args.by)
     if args.reliability:
         show_reliability(gold, predicted)
+    if args.doubt:
+        show_doubt(gold, predicted)
     for error in evaluate(gold, predicted, False).errors[:args.errors]:
         print(*error, sep="\t")
 
