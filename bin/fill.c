@@ -235,7 +235,8 @@ int main(int argc, char **argv) {
     status = 0;
     enum sp_code code = check_options(n_operand, &err);
     if (!code) code = open_fill(choices, &err);
-    run.with_id = opt.jsonl || n_operand > 1 || opt.query.n > 1;
+    run.with_id = opt.jsonl || n_operand > 1;
+    run.with_query = opt.query.n > 1;
     if (!code) code = ask_all(argv, n_operand, &err);
     if (code)
         status = cli_fail(&program, &err);

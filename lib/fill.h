@@ -93,11 +93,15 @@ enum sp_code sp_fill_ask(struct sp_fill *f, const struct sp_fill_question *q, si
 
 /* ---- output --------------------------------------------------------------------------------- */
 
-/* TEXT: a line per answer, [id TAB] p TAB answer [TAB answer of the next slot]...; JSONL: a line
- * per question; FILLED: the text with its best answers in it. */
+/* TEXT: a line per answer, [id TAB] [query TAB] p TAB answer [TAB answer of the next slot]...;
+ * JSONL: a line per question; FILLED: the text with its best answers in it. */
 enum sp_fill_format { SP_FILL_AS_TEXT, SP_FILL_AS_JSONL, SP_FILL_AS_FILLED };
-/* id NULL: left out of TEXT lines. SP_E_DEVICE when out of memory; f keeps errors of writing. */
-enum sp_code sp_fill_write(FILE *f, enum sp_fill_format format, const char *id,
+struct sp_fill_layout {
+    enum sp_fill_format format;
+    bool with_id, with_query; /* of TEXT */
+};
+/* SP_E_DEVICE when out of memory; f keeps errors of writing. */
+enum sp_code sp_fill_write(FILE *f, const struct sp_fill_layout *layout, const char *id,
                            const struct sp_fill_text *t, const struct sp_fill_answers *a,
                            struct sp_error *err);
 

@@ -53,7 +53,7 @@ static enum sp_code read_docs(struct sp_fill_run *r, struct sp_fill_ask_item *it
 /* Answers to n items, written when all of them are there. */
 static enum sp_code ask(struct sp_fill_run *r, struct sp_fill_ask_item *item, size_t n,
                         struct sp_error *err) {
-    const bool shows_id = r->with_id || r->format == SP_FILL_AS_JSONL;
+    struct sp_fill_layout layout = {r->format, r->with_id, r->with_query};
     struct sp_fill_question *q = calloc(n, sizeof *q);
     struct sp_fill_answers *a = calloc(n, sizeof *a);
     enum sp_code code = q && a ? read_docs(r, item, n, err) : sp_error_memory(err, "questions");
@@ -63,8 +63,7 @@ static enum sp_code ask(struct sp_fill_run *r, struct sp_fill_ask_item *item, si
                                          item[i].doc ? item[i].n_doc : r->n_doc};
     if (!code) code = sp_fill_ask(r->fill, q, n, a, err);
     for (size_t i = 0; !code && i < n; i++) {
-        code = sp_fill_write(r->out, r->format, shows_id ? item[i].id : NULL, item[i].text, &a[i],
-                             err);
+        code = sp_fill_write(r->out, &layout, item[i].id, item[i].text, &a[i], err);
         r->n_asked++;
     }
     for (size_t i = 0; a && i < n; i++) sp_fill_answers_clear(&a[i]);

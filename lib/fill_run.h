@@ -12,7 +12,7 @@ struct sp_fill_run {
     struct sp_fill *fill;
     FILE *out;
     enum sp_fill_format format;
-    bool with_id; /* in lines of text */
+    bool with_id, with_query; /* in lines of text */
     /* (n_doc) of questions without a document of their own, where the model finds answers in one.
      * Borrowed; NULL: none. */
     const char *doc;

@@ -51,9 +51,17 @@ static bool write_jsonl(FILE *f, const char *id, const struct sp_fill_text *t,
     return ok;
 }
 
-static void write_text(FILE *f, const char *id, const struct sp_fill_answers *a) {
+/* A column is one line without tabs, whatever a question or a file's name has. */
+static void put_column(FILE *f, const char *s) {
+    for (; *s; s++) fputc((uint8_t)*s < ' ' ? ' ' : *s, f);
+    fputc('\t', f);
+}
+
+static void write_text(FILE *f, const struct sp_fill_layout *layout, const char *id,
+                       const struct sp_fill_text *t, const struct sp_fill_answers *a) {
     for (size_t i = 0; i < a->n; i++) {
-        if (id) fprintf(f, "%s\t", id);
+        if (layout->with_id) put_column(f, id);
+        if (layout->with_query) put_column(f, t->string);
         fprintf(f, "%.4f", a->item[i].p);
         for (size_t k = 0; k < a->n_slot; k++) fprintf(f, "\t%s", a->item[i].text[k]);
         fputc('\n', f);
@@ -71,12 +79,12 @@ static void write_filled(FILE *f, const struct sp_fill_text *t, const struct sp_
     if (t->string[n - 1] != '\n') fputc('\n', f);
 }
 
-enum sp_code sp_fill_write(FILE *f, enum sp_fill_format format, const char *id,
+enum sp_code sp_fill_write(FILE *f, const struct sp_fill_layout *layout, const char *id,
                            const struct sp_fill_text *t, const struct sp_fill_answers *a,
                            struct sp_error *err) {
     bool ok = true;
-    switch (format) {
-    case SP_FILL_AS_TEXT: write_text(f, id, a); break;
+    switch (layout->format) {
+    case SP_FILL_AS_TEXT: write_text(f, layout, id, t, a); break;
     case SP_FILL_AS_JSONL: ok = write_jsonl(f, id, t, a); break;
     case SP_FILL_AS_FILLED: write_filled(f, t, a); break;
     }

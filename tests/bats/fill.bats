@@ -122,8 +122,21 @@ assert {a["text"] for a in json.load(open("commas"))["answers"]} == {"a,b", "c\\
 
 @test "a state answers as its document does" {
     fill -m "$letters" --doc doc -q '=?__' -q '#?__1' >by_doc
-    fill -m "$letters" --load-state doc.state -q '=?__' -q '#?__1' | sed 's/^doc.state/doc/' | cmp - by_doc
-    fill -m "$letters" -q '=?__' -q '#?__1' doc.state | sed 's/^doc.state/doc/' | cmp - by_doc
+    fill -m "$letters" --load-state doc.state -q '=?__' -q '#?__1' | cmp - by_doc
+    fill -m "$letters" -q '=?__' -q '#?__1' doc.state | cmp - by_doc
+}
+
+@test "lines say which of several questions they answer, of which of several states" {
+    fill -m "$letters" -n 2 --doc doc -q '=?__' >one
+    fill -m "$letters" -n 2 --doc doc -q '#?__1' >other
+    run -0 fill -m "$letters" -n 2 --doc doc -q '=?__' -q '#?__1'
+    [ "$output" = "$(sed $'s/^/=?__\t/' one; sed $'s/^/#?__1\t/' other)" ]
+    cp doc.state again.state
+    run -0 fill -m "$letters" -n 2 -q '=?__' -q '#?__1' doc.state again.state
+    [ "$output" = "$(for s in doc again; do sed "s/^/$s.state\t=?__\t/" one; sed "s/^/$s.state\t#?__1\t/" other; done)" ]
+    # Columns stay columns, lines lines.
+    run -0 fill -m "$letters" -n 1 --doc doc -q $'a\tb\n=?__' -q '=?__'
+    [ "$(cut -f 1 <<<"$output" | paste -sd '|')" = "a b =?__|=?__" ]
 }
 
 @test "many states in one run: in order, to the byte as each alone" {
