@@ -93,7 +93,7 @@ static enum sp_code read_once(struct sp_reader *r, void *dst, size_t n, size_t *
 static enum sp_code died(const struct sp_reader *r, const char *where, struct sp_error *err) {
     return sp_error_set(err, SP_E_DATA,
                         "%s ends in the middle of a %s after %llu bytes: an upstream program died, "
-                        "or the file was cut off",
+                        "the file was cut off, or it is damaged",
                         r->name, where, (unsigned long long)(r->offset + buffered(r)));
 }
 
@@ -191,7 +191,7 @@ static enum sp_code read_head(struct sp_reader *r, struct sp_record **rec, struc
         if (s == SP_WIRE_COMPLETE) {
             enum sp_code code = sp_wire_parse_head(rec, r->buf + r->pos, used, err);
             if (code)
-                return sp_error_prefix(err, "%s: damaged at byte %llu", r->name,
+                return sp_error_prefix(err, "%s: damaged: the record at byte %llu", r->name,
                                        (unsigned long long)r->offset);
             consume(r, used);
             return SP_OK;
@@ -261,12 +261,27 @@ static enum sp_code follow_order(struct sp_reader *r, const struct sp_record *re
     if (rec->kind == SP_KIND_HELLO && r->place == IN_SEGMENT)
         return sp_error_set(err, SP_E_DATA,
                             "%s: a new segment starts before byte %llu, but the one before has no "
-                            "END: an upstream program died",
+                            "END: an upstream program died, or a file was cut off",
                             r->name, (unsigned long long)r->offset);
     r->place = IN_SEGMENT;
     if (rec->kind == SP_KIND_END) r->place = BETWEEN_SEGMENTS;
     if (rec->kind == SP_KIND_ERR && !sp_record_get_u64(rec, "doc", &doc)) r->place = AFTER_FATAL;
     return SP_OK;
+}
+
+/* In place of what is wrong with a record whose first n tensors are there, where one of them has
+ * taken the beginning of another segment for numbers of its own. */
+static enum sp_code explain(const struct sp_reader *r, const struct sp_record *rec, uint32_t n,
+                            struct sp_error *err) {
+    bool swallowed = false;
+    for (uint32_t i = 0; i < n && !swallowed; i++)
+        swallowed = rec->tensor[i].n_bytes && memmem(rec->tensor[i].data, rec->tensor[i].n_bytes,
+                                                     SP_WIRE_MAGIC, SP_WIRE_MAGIC_BYTES);
+    if (!swallowed || err->code != SP_E_DATA) return err->code;
+    return sp_error_set(err, SP_E_DATA,
+                        "%s: a new segment begins inside of a %s record: what stands in front of "
+                        "it was cut off",
+                        r->name, rec->kind_name);
 }
 
 /* Every record of a state segment is sealed, of whatever kind: a damaged STATE could pass for one
@@ -284,7 +299,8 @@ static enum sp_code check_seal(struct sp_reader *r, const struct sp_record *rec,
     }
     bool sealed = r->in_state ? rec->kind != SP_KIND_ERR : rec->kind == SP_KIND_STATE;
     if (!sealed || !sp_wire_check_seal(rec, err)) return SP_OK;
-    return sp_error_prefix(err, "%s", r->name);
+    sp_error_prefix(err, "%s", r->name);
+    return explain(r, rec, rec->n_tensor, err);
 }
 
 enum sp_code sp_reader_read(struct sp_reader *r, struct sp_record **out, struct sp_error *err) {
@@ -305,11 +321,12 @@ enum sp_code sp_reader_read(struct sp_reader *r, struct sp_record **out, struct 
     for (uint32_t i = 0; i < n && !code; i++) {
         rec->n_tensor = i + 1;
         code = read_tensor(r, &rec->tensor[i], err);
+        if (code) explain(r, rec, i, err);
     }
+    if (!code) code = check_seal(r, rec, err);
     if (!code && sp_wire_check_record(rec, err))
         code = sp_error_prefix(err, "%s: the record at byte %llu", r->name, at);
     if (!code) code = follow_order(r, rec, err);
-    if (!code) code = check_seal(r, rec, err);
     if (code) {
         sp_record_free(rec);
         return code;

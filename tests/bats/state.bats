@@ -574,6 +574,17 @@ print("fine")'
         run -65 pipe "inspect bad"
         run -65 pipe "inspect --tee bad >out"
     done
+    # cut off within the numbers of a layer, and between two records
+    for n in 400 600 2000; do # of a convolution, of a state
+        head -c $((162 + n)) good >bad
+        run -65 --separate-stderr pipe "cat bad q | mamba-layer -m $model >out"
+        [ "$stderr" = "mamba-layer: standard input: a new segment begins inside of a STATE record: what stands in front of it was cut off" ]
+    done
+    head -c $last_at good >bad
+    run -65 --separate-stderr pipe "cat bad q | mamba-layer -m $model >out"
+    [[ $stderr == "mamba-layer: standard input: a new segment starts before byte "*", but the one before has no END: an upstream program died, or a file was cut off" ]]
+    run -65 --separate-stderr pipe "mamba-layer -m $model --load-state bad q >out"
+    [ "$stderr" = "mamba-layer: bad ends in the middle of a segment after $last_at bytes: an upstream program died, the file was cut off, or it is damaged" ]
     for c in "q | mamba-layer -m $model" "q | mamba-layer -m $model -l 0-0" "q | inspect" \
         "after | head -m $model --head lm --score"; do
         run -0 pipe "cat good $c >/dev/null"
