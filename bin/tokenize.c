@@ -36,7 +36,7 @@ static const struct sp_option options[] = {
      SP_DELAY_MAX},
     {SP_OPT_INT, 0, "mark", "BYTE", "mamba-layer --cache is to keep the state before this byte",
      &opt.mark, 0, 1e15},
-    {SP_OPT_FLAG, 0, "bare", NULL, "leave out the tokens of the post-processor", &opt.bare, 0, 0},
+    {SP_OPT_FLAG, 0, "bare", NULL, "leave out the tokens put around texts", &opt.bare, 0, 0},
     {SP_OPT_INT, 0, "max-doc", "BYTES", "longest line of --jsonl (67108864)", &opt.max_doc, 1,
      1e12},
     CLI_OPTION_END};
@@ -75,6 +75,7 @@ static enum sp_code open_model(struct run *r, const char *dir, int64_t *eos_id,
     r->o.passes = c->passes;
     r->o.pad = c->delay;
     *eos_id = c->eos_id;
+    if (!opt.bare) r->o.begin_id = c->bos_id >= 0 ? c->bos_id : c->eos_id;
     sp_model_free(m);
     return SP_OK;
 }
@@ -91,7 +92,8 @@ static enum sp_code open_all(struct run *r, struct sp_error *err) {
     r->hello.minor = SP_STREAM_MINOR;
     r->hello.content = SP_TOKENS;
     memcpy(r->hello.program, program.name, strlen(program.name));
-    r->o = (struct sp_token_stream_options){.chunk = (size_t)opt.chunk, .passes = 1};
+    r->o =
+        (struct sp_token_stream_options){.chunk = (size_t)opt.chunk, .passes = 1, .begin_id = -1};
     if (!code) code = sp_path_join(config, sizeof config, model, "config.json", err);
     if (!code && stat(config, &st) == 0) code = open_model(r, model, &eos_id, err);
     if (!code) code = sp_tokenizer_open(&r->tok, model, err);

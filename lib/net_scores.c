@@ -326,8 +326,9 @@ static enum sp_code add_score(struct sp_scores *s, struct sp_record *rec, const 
     if (skip && s->is_choice)
         return sp_error_set(err, SP_E_DATA,
                             "nothing stands before the choice that its first token could be "
-                            "predicted from: give a text (evaluation harnesses take the model's "
-                            "end of text for an empty one: <|endoftext|>, say), or a state");
+                            "predicted from: give a text or a state (for an empty text `tokenize`, "
+                            "without --bare, puts the bos_token_id or eos_token_id of config.json "
+                            "where there is one)");
     code = shift_rows(s, hidden, n, err);
     if (!code) code = sp_tensor_new(&logprob, SP_F32, 1, dim, err);
     if (code) return code;

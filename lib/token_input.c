@@ -148,6 +148,8 @@ static enum sp_code encode_json(struct sp_token_input *in, struct where at, stru
         code = bad == SP_E_DATA ? fail(in, at, err) : bad;
     }
     if (!code) code = feed(in, at, line.text, line.n_text, err);
+    if (!code && in->in_doc && line.n_choice > 0 && line.n_text == 0)
+        code = sp_token_stream_begin_empty(in->stream, err);
     uint64_t n, n_open_before, n_open;
     sp_token_stream_count(in->stream, &n, &n, &n_open_before);
     if (!code) code = end(in, at, line.n_choice > 0, err);

@@ -45,6 +45,7 @@ struct sp_token_stream {
     struct sp_buffer id;
     size_t n_id;
     uint64_t n_open;    /* its tokens, in all passes */
+    size_t n_front;     /* and in each those in front of its text */
     uint64_t n_skip;    /* tokens still to be left out */
     uint64_t text_from; /* where the choice begins, in bytes */
 };
@@ -307,6 +308,11 @@ static enum sp_code clean_bytes(struct sp_token_stream *s, size_t from, bool fin
 /* ---- documents --------------------------------------------------------------------------------
  */
 
+/* Where tokens of the document wait. */
+static struct sp_tokens *tokens(struct sp_token_stream *s) {
+    return s->o.passes > 1 ? &s->all : &s->pending;
+}
+
 static enum sp_code put_frame(struct sp_token_stream *s, const uint32_t *id, size_t n, uint64_t at,
                               struct sp_tokens *t, struct sp_error *err) {
     uint32_t *grown_id = realloc(t->id, (t->n + n + 1) * sizeof *t->id);
@@ -355,9 +361,15 @@ enum sp_code sp_token_stream_begin(struct sp_token_stream *s, struct sp_record *
     code = write_record(s, doc, code, err);
     size_t n;
     const uint32_t *id = sp_tokenizer_prefix(s->tok, &n);
-    struct sp_tokens *t = s->o.passes > 1 ? &s->all : &s->pending;
-    if (!code && s->o.frame && n) code = put_frame(s, id, n, 0, t, err);
-    return code;
+    s->n_front = s->o.frame ? n : 0;
+    return code || s->n_front == 0 ? code : put_frame(s, id, n, 0, tokens(s), err);
+}
+
+enum sp_code sp_token_stream_begin_empty(struct sp_token_stream *s, struct sp_error *err) {
+    if (s->n_front > 0 || s->o.begin_id < 0) return SP_OK;
+    const uint32_t id = (uint32_t)s->o.begin_id;
+    s->n_front = 1;
+    return put_frame(s, &id, 1, 0, tokens(s), err);
 }
 
 enum sp_code sp_token_stream_feed(struct sp_token_stream *s, const char *bytes, size_t n,
@@ -405,7 +417,7 @@ static enum sp_code finish(struct sp_token_stream *s, bool whole, const char *st
     if (!code) code = encode_safe(s, err);
     if (!code && s->n_clean) code = encode(s, s->n_clean, err);
     uint64_t end = s->raw_at + s->n_raw;
-    struct sp_tokens *t = s->o.passes > 1 ? &s->all : &s->pending;
+    struct sp_tokens *t = tokens(s);
     size_t n;
     const uint32_t *id = sp_tokenizer_suffix(s->tok, &n);
     if (!code && s->o.frame && n && whole) code = put_frame(s, id, n, end, t, err);
@@ -442,11 +454,9 @@ static enum sp_code begin_choice(struct sp_token_stream *s, const struct sp_toke
 enum sp_code sp_token_stream_choice(struct sp_token_stream *s, const struct sp_token_choice *c,
                                     struct sp_error *err) {
     const uint32_t passes = s->o.passes;
-    size_t n_prefix = 0;
-    if (s->o.frame) sp_tokenizer_prefix(s->tok, &n_prefix);
     enum sp_code code = begin_choice(s, c, err);
     s->n_tok = s->n_open;
-    s->n_skip = s->n_open / passes - n_prefix;
+    s->n_skip = s->n_open / passes - s->n_front;
     s->text_from = c->n_text;
     s->pass = passes - 1;
     s->o.passes = 1;

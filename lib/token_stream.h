@@ -17,6 +17,7 @@ struct sp_token_stream_options {
     uint32_t passes;      /* >= 1 */
     uint32_t pad, pad_id; /* padding tokens behind the last pass */
     bool frame;           /* put the post-processor's tokens around each document */
+    int64_t begin_id;     /* what stands for an empty text with choices; -1: nothing */
     bool refuse_invalid;  /* invalid UTF-8 fails the document; else it becomes U+FFFD */
     bool marked;          /* DOC says that the state before byte `mark` is worth keeping */
     uint64_t mark;
@@ -35,6 +36,9 @@ enum sp_code sp_token_stream_begin(struct sp_token_stream *s, struct sp_record *
 /* SP_E_DATA fails the document: see sp_token_stream_fail. */
 enum sp_code sp_token_stream_feed(struct sp_token_stream *s, const char *bytes, size_t n,
                                   struct sp_error *err);
+/* The open document has no text and its choices need something to go on from: where no frame is
+ * there, puts begin_id, as evaluation harnesses do. */
+enum sp_code sp_token_stream_begin_empty(struct sp_token_stream *s, struct sp_error *err);
 /* Encodes the rest and writes DOCEND; open: the document may be continued, so nothing is put behind
  * it, and DOCEND says so. */
 enum sp_code sp_token_stream_end(struct sp_token_stream *s, bool open, struct sp_error *err);

@@ -13,6 +13,7 @@ with "text"), whose last word is the choice: what tests/eval/lambada.py compares
 A line of items.jsonl: {"text", "choices": [...], "loglik": [...], "greedy": [...]}. The protocol is
 that of lm-evaluation-harness: white space at the end of the text goes over to the choice; tokens of
 text and choice are made together, and those behind as many as the text alone has are the choice's.
+An empty text is the model's bos_token_id, else its eos_token_id, and a choice's tokens those of it alone.
 To every item a choice is added that the model itself goes on with, so that greedy ones are there.
 """
 import json
@@ -35,6 +36,8 @@ TEXTS = [
     ("one\ntwo\n", ["three\n", "\tfour"]),
     ("jum", []),
     ("x " * 300, ["x", "y"]),
+    ("", ["The quick", " She"]),
+    (" ", ["She", "<|endoftext|>"]),
 ]
 
 
@@ -65,23 +68,30 @@ def logprobs(model, ids):
     return torch.log_softmax(model(torch.tensor([ids])).logits[0].double(), dim=-1)
 
 
-def encode_pair(tokenizer, text, choice):
+def encode_text(model, tokenizer, stripped):
+    """The tokens to read, and how many of them are the text's own."""
+    own = tokenizer.encode(stripped, add_special_tokens=False).ids
+    bos, eos = model.config.bos_token_id, model.config.eos_token_id
+    return own or [bos if bos is not None else eos], len(own)
+
+
+def encode_pair(model, tokenizer, text, choice):
     stripped = text.rstrip()
     choice = text[len(stripped):] + choice
-    context = tokenizer.encode(stripped, add_special_tokens=False).ids
+    context, n = encode_text(model, tokenizer, stripped)
     both = tokenizer.encode(stripped + choice, add_special_tokens=False).ids
-    return context, both[len(context):]
+    return context, both[n:]
 
 
 def score(model, tokenizer, text, choice):
-    context, tail = encode_pair(tokenizer, text, choice)
+    context, tail = encode_pair(model, tokenizer, text, choice)
     rows = logprobs(model, context + tail)[len(context) - 1:len(context) + len(tail) - 1]
     loglik = sum(rows[i, t].item() for i, t in enumerate(tail))
     return loglik, all(rows[i].argmax().item() == t for i, t in enumerate(tail))
 
 
 def own_choice(model, tokenizer, text, n_tok):
-    ids = tokenizer.encode(text.rstrip(), add_special_tokens=False).ids
+    ids, _ = encode_text(model, tokenizer, text.rstrip())
     n = len(ids)
     for _ in range(n_tok):
         ids.append(logprobs(model, ids)[-1].argmax().item())
