@@ -131,7 +131,7 @@ static enum sp_code write_state(const struct sp_state *s, int fd, const char *pa
     struct sp_writer *w = NULL;
     struct stat st = {0};
     enum sp_code code = sp_writer_new(&w, fd, path, err);
-    if (!code) code = sp_state_send(s, "statepipe", w, err);
+    if (!code) code = sp_state_send(s, w, err);
     if (!code) code = sp_writer_flush(w, err);
     if (!code && fstat(fd, &st) != 0)
         code = sp_error_set(err, SP_E_IO, "%s: %s", path, strerror(errno));

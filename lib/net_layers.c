@@ -81,7 +81,7 @@ static enum sp_code load_initial(struct sp_layers *l, struct sp_error *err) {
     if (code) return sp_error_prefix(err, "%s", l->o.load_state);
     /* A head's first prediction comes from it, as from a state in the stream, which goes first. */
     struct sp_writer *w = sp_filter_writer(l->filter);
-    return w && l->arrived.n == 0 ? sp_state_send_last(s, l->filter->program, w, err) : SP_OK;
+    return w && l->arrived.n == 0 ? sp_state_send_last(s, w, err) : SP_OK;
 }
 
 /* What computed rows add to what is known of their document. */

@@ -381,7 +381,7 @@ static enum sp_code send_all(struct sp_layers *l, const struct place *p, struct 
                              struct sp_error *err) {
     struct sp_state *s;
     enum sp_code code = sp_layers_doc_state(l, l->current, &s, err);
-    if (!code) code = sp_state_send_hello(s, "mamba-layer", w, err);
+    if (!code) code = sp_state_send_hello(s, w, err);
     if (!code) code = send_place(p, w, err);
     if (!code) code = sp_state_send_records(s, &l->current->number, w, err);
     for (struct sp_layers_doc *d = l->open; d && !code; d = d->next) code = send_doc(l, d, w, err);

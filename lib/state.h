@@ -32,20 +32,19 @@ enum sp_code sp_state_gather_end(struct sp_state_gather *g, struct sp_state **s,
 void sp_state_gather_clear(struct sp_state_gather *g);
 
 /* A segment's parts, for a file that holds more than a state. _sealed seals, writes and frees. */
-enum sp_code sp_state_send_hello(const struct sp_state *s, const char *program, struct sp_writer *w,
+enum sp_code sp_state_send_hello(const struct sp_state *s, struct sp_writer *w,
                                  struct sp_error *err);
 enum sp_code sp_state_send_sealed(struct sp_record *rec, struct sp_writer *w, struct sp_error *err);
 enum sp_code sp_state_send_end(struct sp_writer *w, struct sp_error *err);
-/* A whole segment. program goes into HELLO. */
-enum sp_code sp_state_send(const struct sp_state *s, const char *program, struct sp_writer *w,
-                           struct sp_error *err);
+/* A whole segment: the same bytes, whichever program writes it. */
+enum sp_code sp_state_send(const struct sp_state *s, struct sp_writer *w, struct sp_error *err);
 /* Its STATE records alone; doc: the document that they are of and stand in (its index in the
  * segment), NULL in a state segment. */
 enum sp_code sp_state_send_records(const struct sp_state *s, const uint64_t *doc,
                                    struct sp_writer *w, struct sp_error *err);
 /* The segment without its layers: what programs behind the layers have to know of a state that
  * documents start from. Nothing where the last token is not known. */
-enum sp_code sp_state_send_last(const struct sp_state *s, const char *program, struct sp_writer *w,
+enum sp_code sp_state_send_last(const struct sp_state *s, struct sp_writer *w,
                                 struct sp_error *err);
 /* All segments of a stream, as one state. */
 enum sp_code sp_state_receive(struct sp_state **s, struct sp_reader *r, struct sp_error *err);

@@ -61,16 +61,16 @@ enum sp_code sp_state_send_sealed(struct sp_record *rec, struct sp_writer *w,
     return code;
 }
 
-enum sp_code sp_state_send_hello(const struct sp_state *s, const char *program, struct sp_writer *w,
+enum sp_code sp_state_send_hello(const struct sp_state *s, struct sp_writer *w,
                                  struct sp_error *err) {
     struct sp_hello hello = {.major = SP_STREAM_MAJOR,
                              .minor = SP_STREAM_MINOR,
                              .content = SP_STATE,
+                             .program = "statepipe",
                              .model = s->model,
                              .tokenizer = s->tokenizer,
                              .next_layer = s->layer_first,
                              .n_layer = s->n_layer};
-    strncpy(hello.program, program, sizeof hello.program - 1);
     struct sp_record *rec = sp_record_new(SP_KIND_HELLO);
     if (!rec) return sp_error_memory(err, "a record");
     enum sp_code code = sp_hello_store(&hello, rec, err);
@@ -119,17 +119,16 @@ enum sp_code sp_state_send_records(const struct sp_state *s, const uint64_t *doc
     return code;
 }
 
-enum sp_code sp_state_send_last(const struct sp_state *s, const char *program, struct sp_writer *w,
+enum sp_code sp_state_send_last(const struct sp_state *s, struct sp_writer *w,
                                 struct sp_error *err) {
     if (!s->has_last) return SP_OK;
-    enum sp_code code = sp_state_send_hello(s, program, w, err);
+    enum sp_code code = sp_state_send_hello(s, w, err);
     if (!code) code = send_record(s, n_layers(s), NULL, w, err);
     return code ? code : sp_state_send_end(w, err);
 }
 
-enum sp_code sp_state_send(const struct sp_state *s, const char *program, struct sp_writer *w,
-                           struct sp_error *err) {
-    enum sp_code code = sp_state_send_hello(s, program, w, err);
+enum sp_code sp_state_send(const struct sp_state *s, struct sp_writer *w, struct sp_error *err) {
+    enum sp_code code = sp_state_send_hello(s, w, err);
     if (!code) code = sp_state_send_records(s, NULL, w, err);
     return code ? code : sp_state_send_end(w, err);
 }
@@ -191,7 +190,7 @@ static enum sp_code write_to(const struct sp_state *s, struct sp_atomic_file *fi
     struct sp_writer *w;
     enum sp_code code = sp_writer_new(&w, fileno(file->file), file->path, err);
     if (code) return code;
-    code = sp_state_send(s, "statepipe", w, err);
+    code = sp_state_send(s, w, err);
     if (!code) code = sp_writer_flush(w, err);
     sp_writer_free(w);
     return code;

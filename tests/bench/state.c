@@ -73,7 +73,7 @@ static void write_file(struct bench *b, bool sync) {
     struct sp_writer *w;
     must(sp_atomic_open(&file, b->path, &err));
     must(sp_writer_new(&w, fileno(file.file), b->path, &err));
-    must(sp_state_send(b->state, "bench", w, &err));
+    must(sp_state_send(b->state, w, &err));
     must(sp_writer_flush(w, &err));
     sp_writer_free(w);
     must(sp_atomic_commit(&file, sync, &err));

@@ -19,7 +19,7 @@ static struct bytes to_bytes(const struct sp_state *s) {
     struct sp_writer *w;
     int fd = memfd_create("state", 0);
     check_must(sp_writer_new(&w, fd, "memory", &check_err));
-    check_must(sp_state_send(s, "check", w, &check_err));
+    check_must(sp_state_send(s, w, &check_err));
     check_must(sp_writer_flush(w, &check_err));
     sp_writer_free(w);
     ssize_t n = pread(fd, b.data, sizeof b.data, 0);
