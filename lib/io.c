@@ -10,9 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 enum sp_code sp_io_read(int fd, void *buf, size_t n, size_t *got, const char *name,
                         struct sp_error *err) {
     size_t done = 0;
@@ -194,41 +191,4 @@ enum sp_code sp_path_join(char *out, size_t size, const char *dir, const char *n
     if (k < 0 || (size_t)k >= size)
         return sp_error_set(err, SP_E_USAGE, "path too long: %.60s.../%.60s", dir, name);
     return SP_OK;
-}
-
-static void canonical(struct sp_hash *hash, XXH128_hash_t value) {
-    XXH128_canonical_t c;
-    XXH128_canonicalFromHash(&c, value);
-    memcpy(hash->byte, c.digest, sizeof hash->byte);
-}
-
-void sp_hash_bytes(struct sp_hash *hash, const void *data, size_t n) {
-    canonical(hash, XXH3_128bits(data, n));
-}
-
-struct sp_hasher *sp_hasher_new(void) {
-    XXH3_state_t *state = XXH3_createState();
-    if (state) XXH3_128bits_reset(state);
-    return (struct sp_hasher *)state;
-}
-
-void sp_hasher_add(struct sp_hasher *h, const void *data, size_t n) {
-    XXH3_128bits_update((XXH3_state_t *)h, data, n);
-}
-
-void sp_hasher_now(const struct sp_hasher *h, struct sp_hash *hash) {
-    canonical(hash, XXH3_128bits_digest((const XXH3_state_t *)h));
-}
-
-void sp_hasher_end(struct sp_hasher *h, struct sp_hash *hash) {
-    sp_hasher_now(h, hash);
-    XXH3_freeState((XXH3_state_t *)h);
-}
-
-void sp_hash_hex(const struct sp_hash *hash, char hex[SP_HASH_HEX_SIZE]) {
-    for (size_t i = 0; i < sizeof hash->byte; i++) snprintf(hex + 2 * i, 3, "%02x", hash->byte[i]);
-}
-
-bool sp_hash_equal(const struct sp_hash *a, const struct sp_hash *b) {
-    return memcmp(a->byte, b->byte, sizeof a->byte) == 0;
 }

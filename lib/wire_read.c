@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #define BUFFER_BYTES (2 * SP_WIRE_HEAD_MAX)
+/* Behind a payload, the next record's head: more would only be copied once more. */
+#define TAIL_BYTES ((size_t)4096)
 /* A tensor's memory grows with what has really arrived: a forged header costs at most this. */
 #define FIRST_ALLOCATION_BYTES ((size_t)1 << 20)
 
@@ -79,7 +81,8 @@ static enum sp_code read_once(struct sp_reader *r, void *dst, size_t n, size_t *
         r->len -= r->pos;
         r->pos = 0;
     }
-    struct iovec iov[2] = {{dst, n}, {r->buf + r->len, sizeof r->buf - r->len}};
+    size_t room = sizeof r->buf - r->len;
+    struct iovec iov[2] = {{dst, n}, {r->buf + r->len, n && room > TAIL_BYTES ? TAIL_BYTES : room}};
     ssize_t k;
     do k = n ? readv(r->fd, iov, 2) : read(r->fd, iov[1].iov_base, iov[1].iov_len);
     while (k < 0 && sp_wire_again(r->fd, POLLIN));

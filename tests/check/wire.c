@@ -1,4 +1,5 @@
 /* The stream: what is written is read back, bit by bit; records, the writer, HELLO. */
+#include "../../lib/io.h"
 #include "../../lib/statepipe.h"
 #include "../../lib/wire.h"
 #include "check.h"
@@ -366,6 +367,30 @@ static void write_example(void) {
     sp_writer_free(w);
 }
 
+/* In pieces that take one path or the other of lib/hash.c; the whole takes the plain one. */
+static void check_hashes(void) {
+    enum { N = 20000 };
+    static uint8_t bytes[N + 64];
+    bool ok = true;
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)check_random();
+    for (int i = 0; i < 300; i++) {
+        const uint8_t *p = bytes + check_random_int(0, 64);
+        size_t n = (size_t)check_random_int(0, N), at = 0;
+        struct sp_hasher *h = sp_hasher_new();
+        struct sp_hash whole, pieces;
+        while (at < n) {
+            size_t left = n - at, piece = (size_t)check_random_int(0, i % 2 ? 3000 : 300);
+            if (piece > left) piece = left;
+            sp_hasher_add(h, p + at, piece);
+            at += piece;
+        }
+        sp_hasher_end(h, &pieces);
+        sp_hash_bytes(&whole, p, n);
+        ok = ok && sp_hash_equal(&whole, &pieces);
+    }
+    check_ok(ok, "hashes: 300 of pieces are those of the whole, on any path");
+}
+
 int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "--example") == 0) return write_example(), 0;
     check_start(argc, argv);
@@ -375,6 +400,7 @@ int main(int argc, char **argv) {
     if (check_wanted("tensors")) check_tensors();
     if (check_wanted("writer")) check_whole_records();
     if (check_wanted("hello")) check_hello();
+    if (check_wanted("hashes")) check_hashes();
     if (check_state.bench) {
         bench(256, 768, 2000);
         bench(256, 64, 10000);
