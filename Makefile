@@ -355,7 +355,10 @@ bench: all $(CHECK) $(BENCH)
 	for c in $(if $(EMU_CXX),$$(grep -l 'check_state\.bench' tests/emu/*.c)); do \
 	    echo "== $$c"; $(BUILD)/check/cuda_$$(basename $$c .c) --bench | sed -n '/^# seed/d; /^# /p'; \
 	done; \
-	for b in $(wildcard tests/bench/*.sh); do echo "== $$b"; BUILD=$(BUILD) $$b; done
+	missed=; for b in $(wildcard tests/bench/*.sh); do \
+	    echo "== $$b"; BUILD=$(BUILD) $$b || missed="$$missed $$b"; \
+	done; \
+	if [ -n "$$missed" ]; then echo "missed:$$missed"; exit 1; fi
 
 # The same targets linked with libFuzzer in place of our driver, from the same seeds. What a run
 # finds new stays in build-fuzz/corpus for the next; a crash's input is build-fuzz/NAME-crash-*.

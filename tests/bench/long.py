@@ -1,7 +1,7 @@
 """Long documents through the filters, run by long.sh: long.py MODEL f32|bf16 TOKENS...
 
 For documents of so many tokens (of a byte each): seconds per token, and the resident memory of every
-filter up to `head`, beside those of the shortest.
+filter up to `head`, beside those of the shortest. Exits 1 where memory grows beyond the limit.
 """
 import os
 import subprocess
@@ -70,7 +70,8 @@ print("resident memory at %d tokens against %d: %s (within %.0f %%, or the %d Ki
       (n, first[0], " ".join("%+.2f %%" % (100 * (b / a - 1)) for a, b in zip(first[2], memory)),
        100 * LIMIT, NOISE, "met" if flat else "missed"))
 if n == first[0]:
-    sys.exit()
+    sys.exit(not flat)
 marginal = (sum(cpu) - sum(first[3])) / (n - first[0])
 print("CPU time of a token behind the first %d: %.2f us, of those (start-up included): %.2f us" %
       (first[0], 1e6 * marginal, 1e6 * sum(first[3]) / first[0]))
+sys.exit(not flat)
