@@ -83,12 +83,13 @@ struct sp_answer_text {
     const bool *joined;   /* (n), sp_words_join; NULL: none is */
     size_t from;          /* the first token that may be in an answer */
 };
-/* What stretch of n tokens is the answer: one of up to n_token_max tokens that begins and ends
- * between words, or none. Softmax over the scores of O, B-answer and I-answer gives for every token
- * that an answer begins there, b, and that it goes on there, i: what per-token cross-entropy
- * trains. A stretch from f to l has the weight b[f] (i[f+1] / b[f]) ... (i[l] / i[l-1])
- * (1 - i[l+1] / i[l]), no quotient being more than 1; none has the product of all 1 - b. p is the
- * share of the sum of both; stretches of the same words count as one. The caller clears out. */
+/* What stretch of n tokens is the answer: one of up to n_token_max tokens (or one longer word) that
+ * begins and ends between words, or none. Softmax over the scores of O, B-answer and I-answer gives
+ * for every token that an answer begins there, b, and that it goes on there, i: what per-token
+ * cross-entropy trains. A stretch from f to l has the weight b[f] (i[f+1] / b[f]) ... (i[l] /
+ * i[l-1]) (1 - i[l+1] / i[l]), no quotient being more than 1, and 0 where the next word is too
+ * long; none has the product of all 1 - b. p is the share of the sum of both; stretches of the same
+ * words count as one. The caller clears out. */
 enum sp_code sp_answers_from_scores(const struct sp_head *head, const float *scores, size_t n,
                                     const struct sp_answer_text *text, size_t n_token_max,
                                     struct sp_answers *out, struct sp_error *err);

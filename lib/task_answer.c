@@ -41,10 +41,18 @@ static void keep(struct search *s, double p, size_t first, size_t last) {
     s->kept[at] = (struct stretch){p, first, last};
 }
 
-/* That an answer which covers token t, with probability p_t, covers the next one too. */
-static double goes_on(const struct search *s, size_t t, double p_t) {
+/* The last token of the word that t is in. */
+static size_t word_end(const struct search *s, size_t t) {
+    while (s->joined && t + 1 < s->n && s->joined[t + 1]) t++;
+    return t;
+}
+
+/* That an answer from `first` on which covers token t, with probability p_t, covers the next one
+ * too: the rest of its word, or a next word that fits. */
+static double goes_on(const struct search *s, size_t first, size_t t, double p_t) {
     if (t + 1 == s->n) return 0;
-    if (s->joined && s->joined[t + 1]) return 1; /* a word ends where it ends */
+    if (s->joined && s->joined[t + 1]) return 1;
+    if (word_end(s, t + 1) - first >= s->n_token_max) return 0;
     return p_t > s->inside[t + 1] ? s->inside[t + 1] / p_t : 1;
 }
 
@@ -52,9 +60,7 @@ static double goes_on(const struct search *s, size_t t, double p_t) {
 static void keep_from(struct search *s, size_t first) {
     double p = s->begin[first];
     for (size_t last = first; p > 0; last++) {
-        double on = last - first + 1 == s->n_token_max
-                        ? 0
-                        : goes_on(s, last, last == first ? s->begin[first] : s->inside[last]);
+        double on = goes_on(s, first, last, last == first ? s->begin[first] : s->inside[last]);
         if (on < 1) keep(s, p * (1 - on), first, last);
         p *= on;
     }

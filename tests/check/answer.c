@@ -59,9 +59,12 @@ static double marginal(const struct sample *s, int t, int tag) {
 static double weight_of(const struct sample *s, int first, int last, int longest, bool joined) {
     double weight = marginal(s, first, B), before = weight;
     for (int t = first; t <= last; t++) {
-        double on = t + 1 == s->n || t - first + 1 == longest ? 0
-                    : joined && s->joined[t + 1]              ? 1
-                                                 : fmin(1, marginal(s, t + 1, I) / before);
+        int next_end = t + 1; /* of the next word */
+        while (joined && next_end + 1 < s->n && s->joined[next_end + 1]) next_end++;
+        double on = t + 1 == s->n                    ? 0
+                    : joined && s->joined[t + 1]     ? 1
+                    : next_end - first + 1 > longest ? 0
+                                                     : fmin(1, marginal(s, t + 1, I) / before);
         weight *= t == last ? 1 - on : on;
         before = t + 1 < s->n ? marginal(s, t + 1, I) : 0;
     }
@@ -75,7 +78,7 @@ static double expected(const struct sample *s, int from, int longest, bool joine
     for (int first = from; first < s->n; first++) {
         if (joined && s->joined[first]) continue;
         none *= 1 - marginal(s, first, B);
-        for (int last = first; last < s->n && last - first < longest; last++) {
+        for (int last = first; last < s->n; last++) {
             double weight = weight_of(s, first, last, longest, joined);
             sum += weight;
             if (same_words(s->text, s->span[2 * first], s->span[2 * last + 1], a, a_end))
@@ -124,6 +127,37 @@ static void check_enumeration(void) {
     check_ok(worst < 1e-12, "p against the enumeration: largest difference %.2g", worst);
 }
 
+/* Words of three tokens each, all of them likely: whole ones, as many as fit, and at least one. */
+static void check_whole_words(void) {
+    static const struct {
+        size_t longest, n_word;
+    } cases[] = {{1, 1}, {2, 1}, {3, 1}, {4, 1}, {5, 1}, {6, 2}, {8, 2}, {9, 3}, {100, 3}};
+    enum { N = 9 };
+    struct sp_head head;
+    struct sp_error err;
+    char text[] = "abc abc abc";
+    bool joined[N];
+    uint64_t span[2 * N];
+    float scores[N * LABELS] = {0};
+    head_init(&head);
+    for (int t = 0; t < N; t++) {
+        joined[t] = t % 3 > 0;
+        span[2 * t] = (uint64_t)(t + t / 3);
+        span[2 * t + 1] = span[2 * t] + 1;
+        scores[t * LABELS + (t == 0 ? B : I)] = 20;
+    }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct sp_answer_text at = {text, strlen(text), span, joined, 0};
+        struct sp_answers got;
+        enum sp_code code =
+            sp_answers_from_scores(&head, scores, N, &at, cases[i].longest, &got, &err);
+        check_ok(!code && got.n > 0 && got.item[0].start == 0 &&
+                     got.item[0].end == 4 * cases[i].n_word - 1 && got.item[0].p > 0.99,
+                 "at most %zu tokens: %zu words of 3", cases[i].longest, cases[i].n_word);
+        sp_answers_clear(&got);
+    }
+}
+
 static void check_refusals(void) {
     struct sp_head head;
     struct sp_error err;
@@ -144,6 +178,7 @@ static void check_refusals(void) {
 int main(int argc, char **argv) {
     check_start(argc, argv);
     if (check_wanted("enumeration")) check_enumeration();
+    if (check_wanted("whole_words")) check_whole_words();
     if (check_wanted("refusals")) check_refusals();
     return check_end();
 }
