@@ -18,29 +18,33 @@ load common
     [ "$n" -ge 6 ]
 }
 
+# The lines of the page's blocks that .Bd -$1 begins, as they are shown.
+block() { sed -n "/^\.Bd -$1/,/^\.Ed/{/^\.[BE]d/!{s/\\\\e/\\\\/g;s/^\\\\&//;p}}" "$2"; }
+
 @test "every command of the tutorial succeeds" {
-    local line n=0
+    local line command='' n=0 page='' tutorial=$TREE/man/statepipe-tutorial.7
     mkdir "$BATS_TEST_TMPDIR/bin" "$BATS_TEST_TMPDIR/folder"
     ln -s "$STATEPIPE_BUILD/bin/statepipe" "$BATS_TEST_TMPDIR/bin"
     cd "$BATS_TEST_TMPDIR/folder" || exit 70
-    # Its one literal block is the Makefile that it speaks of.
-    sed -n '/^\.Bd/,/^\.Ed/{/^\./!{s/\\e/\\/g;p}}' "$TREE/man/statepipe-tutorial.7" >Makefile
-    local page=
+    block unfilled "$tutorial" >Makefile
+    run -1 grep '^\.Dl' "$tutorial" # the formatter breaks these
     if command -v mandoc >/dev/null; then
-        page=$(mandoc -T utf8 -O width=1000 "$TREE/man/statepipe-tutorial.7" | sed 's/.\x08//g')
+        page=$(mandoc -T utf8 -O width=78 "$tutorial" | sed 's/.\x08//g')
     fi
     while IFS= read -r line; do
-        line=${line//\\e/\\}
-        line=${line//\\(dq/\"}
-        line=${line//\\&/}
-        [ -z "$page" ] || [[ $page == *"$line"* ]] # as it is shown
-        echo "$line"
+        [ -z "$page" ] || grep -qxF "           $line" <<<"$page"
+        [ "${#line}" -le 66 ] # and 11 blanks in front
+        command+=$line$'\n'
+        # A command goes on where a quote is open, behind a pipe and a backslash.
+        [[ $line != *[\\\|] && $line != *'&&' ]] && bash -n -c "$command" 2>/dev/null || continue
+        echo "$command"
         run -0 --separate-stderr env -u STATEPIPE_MODEL PATH="$BATS_TEST_TMPDIR/bin:$PATH" \
-            timeout 120 bash -c "$line"
+            timeout 120 bash -c "$command"
         echo "$output" "$stderr"
-        [ -n "$output" ] || [[ $line == *--dump-state* ]]
-        n=$((n + 1))
-    done < <(sed -n 's/^\.Dl //p' "$TREE/man/statepipe-tutorial.7")
+        [ -n "$output" ] || [[ $command == *--dump-state* ]]
+        n=$((n + 1)) command=''
+    done < <(block literal "$tutorial")
+    [ -z "$command" ]
     [ "$n" -ge 30 ]
     [ ! -e long.ckpt ]
 }
