@@ -90,8 +90,11 @@ static void write_synced(struct bench *b) {
 static void checksum(struct bench *b) {
     size_t layers = b->state->layer_last - b->state->layer_first + 1;
     struct sp_hash hash;
-    sp_hash_bytes(&hash, b->state->ssm, layers * sp_state_ssm_size(b->state) * sizeof(float));
-    sp_hash_bytes(&hash, b->state->conv, layers * sp_state_conv_size(b->state) * sizeof(float));
+    struct sp_hasher *h = sp_hasher_new();
+    if (!h) must(sp_error_memory(&err, "a checksum"));
+    sp_hasher_add(h, b->state->ssm, layers * sp_state_ssm_size(b->state) * sizeof(float));
+    sp_hasher_add(h, b->state->conv, layers * sp_state_conv_size(b->state) * sizeof(float));
+    sp_hasher_end(h, &hash);
 }
 
 /* The same number of bytes in one write to a new file that replaces the old one. */
