@@ -165,7 +165,7 @@ EMU_CXX   := $(shell command -v $(CXX))
 EMU_NAMES := $(patsubst tests/emu/%.c,%,$(wildcard tests/emu/*.c)) emulator
 EMU_RACES := $(filter-out counts errors,$(EMU_NAMES)) # others only measure what these check
 EMU_FLAGS := -std=c++20 -Wall -Wextra -Wshadow -Werror -Wno-missing-field-initializers \
-             -Wno-unknown-pragmas -ffp-contract=off -fPIC -MMD -MP -Itests/emu
+             -Wno-unknown-pragmas -ffp-contract=off -fno-strict-aliasing -fPIC -MMD -MP -Itests/emu
 EMU_KERNELS := $(CUDA_SRC:kernels/cuda/%.cu=%.o)
 EMU_CORE    := emu.o planted.o
 ifneq ($(EMU_CXX),)

@@ -35,7 +35,7 @@ struct sp_weight;
  * sequences of one token. */
 struct sp_mixer {
     int64_t n_seq, d_inner, d_conv, d_state, dt_rank;
-    const float *xz; /* (n_seq, 2 * d_inner), ldxz: x, then z */
+    float *xz; /* (n_seq, 2 * d_inner), ldxz: x, then z */
     int64_t ldxz;
     const float *conv_w;    /* (d_inner, d_conv) */
     const float *conv_bias; /* (d_inner) or NULL */
@@ -46,6 +46,20 @@ struct sp_mixer {
     float *const *ssm_state;      /* (n_seq), host; of (d_inner, d_state), moved on */
     float *y;                     /* (n_seq, d_inner), ldy */
     int64_t ldy;
+};
+
+/* A layer over sequences that are not decoded: u += out_proj(mixer(in_proj(norm(u)))). */
+struct sp_layer {
+    struct sp_mixer mixer;     /* xz, y: room, as below */
+    const int64_t *cu_seqlens; /* (n_seq + 1), host */
+    int64_t d_model;
+    float *u;          /* (n_tok, d_model): the residual stream */
+    const float *norm; /* (d_model) */
+    float norm_eps;
+    struct sp_weight *in_proj, *out_proj;
+    /* Room that holds anything before and after: of n_tok times d_model, dt_rank + 2 * d_state and
+     * d_inner floats; mixer.xz and y (d_inner) are more of it. */
+    float *normed, *dbc, *dt;
 };
 
 struct sp_backend {
@@ -128,6 +142,11 @@ struct sp_backend {
      * operations above, whose bits may be others. */
     enum sp_code (*mixer_step)(struct sp_backend *be, const struct sp_mixer *m,
                                struct sp_error *err);
+
+    /* The layer in one operation, where the backend keeps what is wide between its products in 16
+     * bits; NULL or *done false (these weights are not of 16 bits): not offered, as above. */
+    enum sp_code (*layer)(struct sp_backend *be, const struct sp_layer *a, bool *done,
+                          struct sp_error *err);
 
     /* Runs of operations that come again with the same arguments, as in decode; NULL: not offered.
      * key (n_bytes) tells runs apart. begin: *done when this run was made as a whole from an

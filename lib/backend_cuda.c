@@ -347,7 +347,7 @@ static enum sp_code cuda_open(struct sp_backend **be, struct sp_error *err) {
     if (!c) return sp_error_memory(err, "a backend");
     c->be = (struct sp_backend){.abi = SP_BACKEND_ABI,
                                 .name = SP_CUDA_NAME,
-                                .cut = SP_SCAN_CHUNK, /* a multiple of the scan's tile */
+                                .cut = SP_CUDA_CUT,
                                 .ctx = c,
                                 .free = cuda_free,
                                 .describe = cuda_describe,
@@ -363,6 +363,7 @@ static enum sp_code cuda_open(struct sp_backend **be, struct sp_error *err) {
     sp_cuda_args_install(&c->be);
     sp_cuda_linear_install(&c->be);
     sp_cuda_kernels_install(&c->be);
+    sp_cuda_layer_install(&c->be);
     enum sp_code code = find_device(c, err);
     if (!code) code = prepare(c, err);
     if (!code) code = try_kernel(c, err);

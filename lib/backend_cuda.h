@@ -1,7 +1,8 @@
 /* The CUDA backend's inside, shared by its files: backend_cuda.c (device, memory, copies),
- * backend_cuda_args.c (small arrays of the host, replay), backend_cuda_linear.c (weights, products)
- * and backend_cuda_kernels.c. They and kernels/cuda make a plugin (backend.h), which owns all it
- * allocates; built with NVIDIA's headers it is cuda.so, with those of tests/emu/cuda emu.so.
+ * backend_cuda_args.c (small arrays of the host, replay), backend_cuda_linear.c (weights,
+ * products), backend_cuda_kernels.c and backend_cuda_layer.c (a layer in 16 bits). They and
+ * kernels/cuda make a plugin (backend.h), which owns all it allocates; built with NVIDIA's headers
+ * it is cuda.so, with those of tests/emu/cuda emu.so.
  */
 #ifndef SP_BACKEND_CUDA_H
 #define SP_BACKEND_CUDA_H
@@ -55,6 +56,9 @@ struct sp_cuda_graph {
     cudaGraphExec_t exec;  /* NULL: seen once */
     size_t args_bytes;     /* of lists in the run */
 };
+
+/* Sequences keep their bits when they are cut at multiples of this: the scan's segments. */
+#define SP_CUDA_CUT 256
 
 struct sp_cuda {
     struct sp_backend be;
@@ -116,9 +120,31 @@ enum sp_code sp_cuda_lists(struct sp_cuda *c, struct sp_cuda_list *list, size_t 
 /* All graphs are gone: something that they point to moves. */
 void sp_cuda_graphs_clear(struct sp_cuda *c);
 
+/* y (n_row, d_out; ldy) = or += x (n_row, d_in; ldx) W^T + bias, in tiles, by cuBLAS. y of 16 bits:
+ * without bias, and not added to. */
+struct sp_cuda_rows {
+    const void *x;
+    enum sp_cuda_type x_type, y_type;
+    void *y;
+    int64_t ldx, ldy, n_row;
+    bool add;
+};
+enum sp_code sp_cuda_product(struct sp_cuda *c, const struct sp_weight *w,
+                             const struct sp_cuda_rows *r, struct sp_error *err);
+enum sp_cuda_type sp_cuda_weight_type(const struct sp_weight *w);
+bool sp_cuda_weight_biased(const struct sp_weight *w);
+
+/* A convolution and a scan with wide rows (x, z, y) of `type`, and the host's arrays as in
+ * backend.h. */
+enum sp_code sp_cuda_conv(struct sp_cuda *c, const struct sp_conv *a, enum sp_cuda_type type,
+                          struct sp_error *err);
+enum sp_code sp_cuda_scan(struct sp_cuda *c, const struct sp_scan *a, enum sp_cuda_type type,
+                          struct sp_error *err);
+
 /* Install the operations of their files. */
 void sp_cuda_args_install(struct sp_backend *be);
 void sp_cuda_linear_install(struct sp_backend *be);
 void sp_cuda_kernels_install(struct sp_backend *be);
+void sp_cuda_layer_install(struct sp_backend *be);
 
 #endif

@@ -74,14 +74,18 @@ static enum sp_code conv_lists(struct sp_cuda *c, struct sp_conv *a, struct sp_c
     return send_sequences(c, a->n_seq, &s, err);
 }
 
-static enum sp_code cuda_conv_fwd(struct sp_backend *be, const struct sp_conv *a,
-                                  struct sp_error *err) {
-    struct sp_cuda *c = sp_cuda_of(be);
+enum sp_code sp_cuda_conv(struct sp_cuda *c, const struct sp_conv *a, enum sp_cuda_type type,
+                          struct sp_error *err) {
     struct sp_conv k = *a;
     SP_TRY(conv_lists(c, &k, NULL, err));
-    SP_CUDA_TRY(sp_conv_fwd_cuda(&k, SP_CUDA_F32, longest(a->cu_seqlens, a->n_seq), c->compute),
+    SP_CUDA_TRY(sp_conv_fwd_cuda(&k, type, longest(a->cu_seqlens, a->n_seq), c->compute),
                 "a convolution");
     return SP_OK;
+}
+
+static enum sp_code cuda_conv_fwd(struct sp_backend *be, const struct sp_conv *a,
+                                  struct sp_error *err) {
+    return sp_cuda_conv(sp_cuda_of(be), a, SP_CUDA_F32, err);
 }
 
 static enum sp_code cuda_conv_bwd(struct sp_backend *be, const struct sp_conv *a,
@@ -110,16 +114,37 @@ static enum sp_code scan_lists(struct sp_cuda *c, struct sp_scan *a, struct sp_s
     return send_sequences(c, a->n_seq, &s, err);
 }
 
-/* The tile of the scan goes by len_max, and sums by the tile: always the largest, or bits would
- * depend on what else is in the batch. */
+/* Few blocks for many multiprocessors: sequences are cut into segments that run in parallel. Always
+ * or never for a model, and at places that do not depend on what had been read by then or is packed
+ * beside it: else these would show in the bits. */
+static bool splits(const struct sp_cuda *c, const struct sp_scan *a) {
+    return a->d_inner < (int64_t)c->prop.multiProcessorCount * SP_CUDA_SCAN_CHANNELS;
+}
+
+enum sp_code sp_cuda_scan(struct sp_cuda *c, const struct sp_scan *a, enum sp_cuda_type type,
+                          struct sp_error *err) {
+    struct sp_scan k = *a;
+    const int64_t len_max = longest(a->cu_seqlens, a->n_seq);
+    const int64_t n_tok = a->cu_seqlens[a->n_seq] - a->cu_seqlens[0];
+    SP_TRY(scan_lists(c, &k, NULL, err));
+    if (len_max < SP_CUDA_CUT || !splits(c, a)) {
+        SP_CUDA_TRY(sp_scan_fwd_cuda(&k, type, SP_CUDA_F32, len_max, c->compute), "a scan");
+        return SP_OK;
+    }
+    SP_TRY(work_floats(c, sp_scan_split_cuda_workspace(&k, n_tok, SP_CUDA_CUT), err));
+    SP_CUDA_TRY(sp_scan_split_cuda(&k, type, SP_CUDA_F32, n_tok, len_max, SP_CUDA_CUT, c->work.dev,
+                                   c->compute),
+                "a scan");
+    return SP_OK;
+}
+
 static enum sp_code cuda_scan_fwd(struct sp_backend *be, const struct sp_scan *a, bool step,
                                   struct sp_error *err) {
     struct sp_cuda *c = sp_cuda_of(be);
+    if (!step) return sp_cuda_scan(c, a, SP_CUDA_F32, err);
     struct sp_scan k = *a;
     SP_TRY(scan_lists(c, &k, NULL, err));
-    int error = step ? sp_scan_step_cuda(&k, SP_CUDA_F32, c->compute)
-                     : sp_scan_fwd_cuda(&k, SP_CUDA_F32, INT64_MAX, c->compute);
-    SP_CUDA_TRY(error, "a scan");
+    SP_CUDA_TRY(sp_scan_step_cuda(&k, SP_CUDA_F32, c->compute), "a scan");
     return SP_OK;
 }
 

@@ -95,15 +95,15 @@ struct product {
     bool trans_a, trans_b, add;
     int64_t m, n, k, lda, ldb, ldc;
     const void *a, *b;
-    cudaDataType type;
-    float *c;
+    cudaDataType type, c_type;
+    void *c;
 };
 static enum sp_code multiply(struct sp_cuda *c, const struct product *p, struct sp_error *err) {
     const float one = 1, beta = p->add ? 1 : 0;
     cublasStatus_t status = cublasGemmEx_64(
         c->blas, p->trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, p->trans_a ? CUBLAS_OP_T : CUBLAS_OP_N,
         p->n, p->m, p->k, &one, p->b, p->type, p->ldb, p->a, p->type, p->lda, &beta, p->c,
-        CUDA_R_32F, p->ldc, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+        p->c_type, p->ldc, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
     if (status == CUBLAS_STATUS_SUCCESS) return SP_OK;
     return sp_error_set(err, SP_E_DEVICE, "device " SP_CUDA_NAME ": a product by cuBLAS: %.200s",
                         cublasGetStatusString(status));
@@ -119,40 +119,68 @@ static enum sp_code cuda_gemm(struct sp_backend *be, bool trans_a, bool trans_b,
     p.lda = lda;
     p.ldb = ldb;
     p.ldc = ldc;
-    p.type = CUDA_R_32F;
+    p.type = p.c_type = CUDA_R_32F;
     return m > 0 && n > 0 ? multiply(sp_cuda_of(be), &p, err) : SP_OK;
 }
 
-static enum sp_code copy_rows(struct sp_cuda *c, void *to, enum sp_cuda_type type, int64_t ld_to,
-                              const float *from, int64_t ld_from, int64_t n_row, int64_t d,
-                              struct sp_error *err) {
-    SP_CUDA_TRY(sp_convert_cuda(to, type, ld_to, from, SP_CUDA_F32, ld_from, n_row, d, c->compute),
+static cudaDataType blas_type(enum sp_cuda_type type) {
+    return type == SP_CUDA_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+static enum sp_code copy_rows(struct sp_cuda *c, void *to, enum sp_cuda_type to_type, int64_t ld_to,
+                              const void *from, enum sp_cuda_type from_type, int64_t ld_from,
+                              int64_t n_row, int64_t d, struct sp_error *err) {
+    SP_CUDA_TRY(sp_convert_cuda(to, to_type, ld_to, from, from_type, ld_from, n_row, d, c->compute),
                 "copying rows");
     return SP_OK;
 }
 
-/* n_row rows, of which a tile is full or the others hold anything: each row is its own. */
-static enum sp_code run_tile(struct sp_cuda *c, const struct sp_weight *w, const float *x,
-                             int64_t ldx, int64_t n_row, float *y, int64_t ldy, bool add,
+/* Rows [at, at + n_row) of r: a tile is full, or its other rows hold anything: each is its own. */
+static enum sp_code run_tile(struct sp_cuda *c, const struct sp_weight *w,
+                             const struct sp_cuda_rows *r, int64_t at, int64_t n_row,
                              struct sp_error *err) {
-    struct product p = {.trans_b = true, .add = add, .m = TILE, .n = w->d_out, .k = w->d_in};
-    bool full = n_row == TILE;
+    struct product p = {.trans_b = true, .add = r->add, .m = TILE, .n = w->d_out, .k = w->d_in};
+    const bool full = n_row == TILE;
+    const char *x = (const char *)r->x + (size_t)(at * r->ldx) * type_size(r->x_type);
+    char *y = (char *)r->y + (size_t)(at * r->ldy) * type_size(r->y_type);
     p.a = x;
-    p.lda = ldx;
+    p.lda = r->ldx;
     p.b = w->w;
     p.ldb = w->d_in;
     p.c = full ? y : c->y.dev;
-    p.ldc = full ? ldy : w->d_out;
-    p.type = w->type == SP_CUDA_BF16 ? CUDA_R_16BF : CUDA_R_32F;
-    if (!full || w->type != SP_CUDA_F32) {
-        SP_TRY(copy_rows(c, c->x.dev, w->type, w->d_in, x, ldx, n_row, w->d_in, err));
+    p.ldc = full ? r->ldy : w->d_out;
+    p.type = blas_type(w->type);
+    p.c_type = blas_type(r->y_type);
+    if (!full || w->type != r->x_type) {
+        SP_TRY(copy_rows(c, c->x.dev, w->type, w->d_in, x, r->x_type, r->ldx, n_row, w->d_in, err));
         p.a = c->x.dev;
         p.lda = w->d_in;
     }
-    if (!full && add) SP_TRY(copy_rows(c, p.c, SP_CUDA_F32, p.ldc, y, ldy, n_row, w->d_out, err));
+    if (!full && r->add)
+        SP_TRY(copy_rows(c, p.c, r->y_type, p.ldc, y, r->y_type, r->ldy, n_row, w->d_out, err));
     SP_TRY(multiply(c, &p, err));
     if (full) return SP_OK;
-    return copy_rows(c, y, SP_CUDA_F32, ldy, p.c, p.ldc, n_row, w->d_out, err);
+    return copy_rows(c, y, r->y_type, r->ldy, p.c, r->y_type, p.ldc, n_row, w->d_out, err);
+}
+
+enum sp_code sp_cuda_product(struct sp_cuda *c, const struct sp_weight *w,
+                             const struct sp_cuda_rows *r, struct sp_error *err) {
+    SP_TRY(sp_cuda_grow(c, &c->x, (size_t)(TILE * w->d_in) * type_size(w->type), err));
+    SP_TRY(sp_cuda_grow(c, &c->y, (size_t)(TILE * w->d_out) * type_size(r->y_type), err));
+    for (int64_t at = 0; at < r->n_row; at += TILE)
+        SP_TRY(run_tile(c, w, r, at, r->n_row - at < TILE ? r->n_row - at : TILE, err));
+    if (!w->bias) return SP_OK;
+    SP_CUDA_TRY(sp_add_bias_cuda(r->y, r->ldy, r->n_row, w->d_out, w->bias, c->compute),
+                "adding a bias");
+    return SP_OK;
+}
+
+enum sp_cuda_type sp_cuda_weight_type(const struct sp_weight *w) {
+    return w->type;
+}
+
+bool sp_cuda_weight_biased(const struct sp_weight *w) {
+    return w->bias != NULL;
 }
 
 static enum sp_code cuda_linear(struct sp_backend *be, struct sp_weight *w, const float *x,
@@ -174,15 +202,8 @@ static enum sp_code cuda_linear(struct sp_backend *be, struct sp_weight *w, cons
         SP_CUDA_TRY(sp_matvec_cuda(&m, c->compute), "a matrix-vector product");
         return SP_OK;
     }
-    SP_TRY(sp_cuda_grow(c, &c->x, (size_t)(TILE * w->d_in) * type_size(w->type), err));
-    SP_TRY(sp_cuda_grow(c, &c->y, (size_t)(TILE * w->d_out) * sizeof *y, err));
-    for (int64_t at = 0; at < n_row; at += TILE) {
-        int64_t rows = n_row - at < TILE ? n_row - at : TILE;
-        SP_TRY(run_tile(c, w, x + at * ldx, ldx, rows, y + at * ldy, ldy, add, err));
-    }
-    if (!w->bias) return SP_OK;
-    SP_CUDA_TRY(sp_add_bias_cuda(y, ldy, n_row, w->d_out, w->bias, c->compute), "adding a bias");
-    return SP_OK;
+    struct sp_cuda_rows r = {.x = x, .y = y, .ldx = ldx, .ldy = ldy, .n_row = n_row, .add = add};
+    return sp_cuda_product(c, w, &r, err);
 }
 
 static enum sp_code cuda_mixer_step(struct sp_backend *be, const struct sp_mixer *m,

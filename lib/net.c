@@ -370,9 +370,8 @@ static enum sp_code mix(struct sp_net *net, const struct layer *l, const struct 
     return scan(net, l, batch, err);
 }
 
-/* The same where the backend has it in one. */
-static enum sp_code mix_one(struct sp_net *net, const struct layer *l, const struct sp_batch *batch,
-                            struct sp_error *err) {
+static struct sp_mixer mixer_of(const struct sp_net *net, const struct layer *l,
+                                const struct sp_batch *batch) {
     const struct sp_config *c = net->c;
     struct sp_mixer m = {.n_seq = batch->n_seq, .d_inner = c->d_inner, .d_conv = c->d_conv};
     m.d_state = c->d_state;
@@ -391,7 +390,30 @@ static enum sp_code mix_one(struct sp_net *net, const struct layer *l, const str
     m.ssm_state = net->ssm_state;
     m.y = net->x;
     m.ldy = c->d_inner;
+    return m;
+}
+
+/* The same where the backend has it in one. */
+static enum sp_code mix_one(struct sp_net *net, const struct layer *l, const struct sp_batch *batch,
+                            struct sp_error *err) {
+    struct sp_mixer m = mixer_of(net, l, batch);
     return net->be->mixer_step(net->be, &m, err);
+}
+
+/* And where it has the layer in one. */
+static enum sp_code whole_layer(struct sp_net *net, const struct layer *l,
+                                const struct sp_batch *batch, bool *done, struct sp_error *err) {
+    struct sp_layer a = {.mixer = mixer_of(net, l, batch), .cu_seqlens = batch->cu_seqlens};
+    a.d_model = net->c->d_model;
+    a.u = net->u;
+    a.norm = l->norm;
+    a.norm_eps = (float)net->c->norm_eps;
+    a.in_proj = l->in_proj;
+    a.out_proj = l->out_proj;
+    a.normed = net->norm;
+    a.dbc = net->dbc;
+    a.dt = net->dt;
+    return net->be->layer(net->be, &a, done, err);
 }
 
 static enum sp_code run_layer(struct sp_net *net, const struct layer *l,
@@ -400,6 +422,9 @@ static enum sp_code run_layer(struct sp_net *net, const struct layer *l,
     struct sp_backend *be = net->be;
     const int64_t n = batch->cu_seqlens[batch->n_seq], inner = c->d_inner;
     const bool step = batch->step;
+    bool done = false;
+    if (!step && be->layer) SP_TRY(whole_layer(net, l, batch, &done, err));
+    if (done) return SP_OK;
     struct sp_rmsnorm norm = {.d = c->d_model, .x = net->u, .ldx = c->d_model, .w = l->norm};
     norm.eps = (float)c->norm_eps;
     norm.y = net->norm;

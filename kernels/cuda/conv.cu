@@ -3,11 +3,13 @@
  * As in the plain C path, state and x are one sequence of "extended rows": row e is the state's for
  * e < d_conv - 1, and x's row e - (d_conv - 1) after that; token t reads rows t .. t + d_conv - 1.
  * A thread owns CH channels and a run of tokens, and slides a window of W rows over it in
- * registers. A width below W is a convolution of W whose first taps are not there. A sequence's
- * runs are spread over the block's warps and over blocks (grid.z); only its first tokens read the
- * state, so the block that has them also writes the final one, which may be the same buffer. */
+ * registers; of 16-bit types its 4 channels are 8 bytes of a row, and neighbours read and write 16
+ * together, of two rows (block.h). A width below W is a convolution of W whose first taps are not
+ * there. A sequence's runs are spread over the block's warps and over blocks (grid.z); only its
+ * first tokens read the state, so the block that has them also writes the final one, which may be
+ * the same buffer. */
+#include "block.h"
 #include "launch.h"
-#include "port.h"
 #include "sum.h"
 
 namespace {
@@ -84,6 +86,9 @@ __device__ __forceinline__ void slide(float (&window)[W][CH], const float (&next
     }
 }
 
+/* How many rows are read and written together. */
+template <class T, int CH, bool VEC> constexpr int ROWS = VEC ? sp_row_group<T, CH> : 1;
+
 /* Whose run of RUN tokens starts where: run r belongs to a warp of block r / WARPS. */
 #define FOR_RUNS(t0, len, RUN)                                                                     \
     for (int64_t t0 = ((int64_t)blockIdx.z * WARPS + threadIdx.x / 32) * (RUN); t0 < (len);        \
@@ -102,12 +107,13 @@ __device__ void store_final(const sp_conv &a, const place<CH> &p, const float *f
 }
 
 template <class T, int W, int CH, int RUN, bool VEC>
-__global__ void __launch_bounds__(32 * WARPS) conv_fwd(const args k) {
+__global__ void __launch_bounds__(32 * WARPS, VEC ? 6 : 1) conv_fwd(const args k) {
     const sp_conv &a = k.a;
     const place<CH> p = my_place<W, CH>(a);
     const float *state = a.state_in ? sp_read(&a.state_in[p.seq]) : nullptr;
     const T *x = reinterpret_cast<const T *>(a.x) + p.start * a.ldx;
     T *y = reinterpret_cast<T *>(a.y) + p.start * a.ldy;
+    constexpr int G = ROWS<T, CH, VEC>;
     float w[W][CH], bias[CH] = {};
     load_taps<W, CH>(a, p, w);
     if (a.bias) sp_load<CH, VEC>(bias, a.bias + p.c0, p.n_ch);
@@ -119,17 +125,21 @@ __global__ void __launch_bounds__(32 * WARPS) conv_fwd(const args k) {
             slide<W, CH>(window, row);
         }
 #pragma unroll
-        for (int i = 0; i < RUN; i++) {
+        for (int i = 0; i < RUN; i += G) {
             const int64_t t = t0 + i;
             if (t >= p.len) break;
-            load_row<T, CH, VEC>(p, state, a.d_inner, x, a.ldx, t + p.n_state, row);
-            slide<W, CH>(window, row);
+            float rows[G][CH];
+            sp_load_rows<G, CH, VEC>(rows, x, a.ldx, t, p.len, p.c0, p.n_ch);
 #pragma unroll
-            for (int v = 0; v < CH; v++) {
-                float u = before_silu<W, CH>(window, w, p.first_tap, bias[v], v);
-                row[v] = u * sp_sigmoid(u);
+            for (int r = 0; r < G; r++) {
+                slide<W, CH>(window, rows[r]);
+#pragma unroll
+                for (int v = 0; v < CH; v++) {
+                    float u = before_silu<W, CH>(window, w, p.first_tap, bias[v], v);
+                    rows[r][v] = u * sp_sigmoid(u);
+                }
             }
-            sp_store<CH, VEC>(y + t * a.ldy + p.c0, row, p.n_ch);
+            sp_store_rows<G, CH, VEC>(y, a.ldy, rows, t, t, p.len, p.c0, p.n_ch);
         }
     }
     float *to = a.state_out ? sp_read(&a.state_out[p.seq]) : nullptr;
@@ -158,16 +168,58 @@ __device__ __forceinline__ void store_part(const args &k, const place<CH> &p,
     }
 }
 
-/* Where the gradient of extended row e goes: into dx, or of the state into dstate_in, which may be
- * the buffer of dstate_out: only this thread reads and writes these rows of its channels. */
-template <class T, int CH, bool VEC>
-__device__ __forceinline__ void store_grad(const args &k, const place<CH> &p, float *state,
-                                           int64_t e, float (&row)[CH]) {
-    if (e >= p.n_state) {
-        T *dx = reinterpret_cast<T *>(k.g.dx) + (p.start + e - p.n_state) * k.g.lddx + p.c0;
-        sp_store<CH, VEC>(dx, row, p.n_ch);
-    } else if (state && e >= 0) {
-        sp_store<CH, VEC>(state + e * k.a.d_inner + p.c0, row, p.n_ch);
+/* Where the gradients of extended rows e .. e + G - 1 in [from, stop) go: into dx, or of the state
+ * into dstate_in. */
+template <class T, int G, int CH, bool VEC>
+__device__ __forceinline__ void store_grads(const args &k, const place<CH> &p, float *state,
+                                            int64_t e, int64_t from, int64_t stop,
+                                            float (&rows)[G][CH]) {
+    for (int r = 0; r < G && e + r < p.n_state; r++)
+        if (state && e + r >= from && e + r < stop)
+            sp_store<CH, VEC>(state + (e + r) * k.a.d_inner + p.c0, rows[r], p.n_ch);
+    T *dx = reinterpret_cast<T *>(k.g.dx) + p.start * k.g.lddx;
+    sp_store_rows<G, CH, VEC>(dx, k.g.lddx, rows, e - p.n_state,
+                              from > p.n_state ? from - p.n_state : 0, stop - p.n_state, p.c0,
+                              p.n_ch);
+}
+
+/* Extended rows t + n_state .. of x's tokens t .. t + G - 1, and those of dy; the first may be
+ * before the sequence. */
+template <class T, int G, int CH, bool VEC>
+__device__ __forceinline__ void load_pairs(const args &k, const place<CH> &p, const float *state,
+                                           const T *x, const T *dy, int64_t t, float (&row)[G][CH],
+                                           float (&grad)[G][CH]) {
+    const sp_conv &a = k.a;
+    if (t >= 0) {
+        sp_load_rows<G, CH, VEC>(row, x, a.ldx, t, p.len, p.c0, p.n_ch);
+        sp_load_rows<G, CH, VEC>(grad, dy, k.g.lddy, t, p.len, p.c0, p.n_ch);
+        return;
+    }
+#pragma unroll
+    for (int r = 0; r < G; r++) {
+        const bool here = t + r >= 0 && t + r < p.len;
+        load_row<T, CH, VEC>(p, state, a.d_inner, x, a.ldx, t + r + p.n_state, row[r]);
+        sp_load<CH, VEC>(grad[r], dy + (t + r) * k.g.lddy + p.c0, here ? p.n_ch : 0);
+    }
+}
+
+/* grad: dy of the window's last token, is replaced by its du; dw and dbias get their share if it is
+ * of the thread's run. */
+template <int W, int CH>
+__device__ __forceinline__ void add_token(const float (&window)[W][CH], const float (&w)[W][CH],
+                                          int first_tap, const float (&bias)[CH], int n, bool mine,
+                                          float (&grad)[CH], float (&dw)[W][CH],
+                                          float (&dbias)[CH]) {
+#pragma unroll
+    for (int v = 0; v < CH; v++) {
+        float u = before_silu<W, CH>(window, w, first_tap, bias[v], v);
+        float gate = sp_sigmoid(u);
+        grad[v] = v < n ? grad[v] * gate * (1 + u * (1 - gate)) : 0;
+        if (!mine || v >= n) continue;
+#pragma unroll
+        for (int j = 0; j < W; j++)
+            if (j >= first_tap) dw[j][v] = fmaf(grad[v], window[j][v], dw[j][v]);
+        dbias[v] += grad[v];
     }
 }
 
@@ -184,6 +236,7 @@ __global__ void __launch_bounds__(32 * WARPS, 3) conv_bwd(const args k) {
     float *din = k.g.dstate_in ? sp_read(&k.g.dstate_in[p.seq]) : nullptr;
     const T *x = reinterpret_cast<const T *>(a.x) + p.start * a.ldx;
     const T *dy = reinterpret_cast<const T *>(k.g.dy) + p.start * k.g.lddy;
+    constexpr int G = ROWS<T, CH, VEC>;
     float w[W][CH], bias[CH] = {}, dw[W][CH] = {}, dbias[CH] = {};
     load_taps<W, CH>(a, p, w);
     if (a.bias) sp_load<CH, VEC>(bias, a.bias + p.c0, p.n_ch);
@@ -195,36 +248,30 @@ __global__ void __launch_bounds__(32 * WARPS, 3) conv_bwd(const args k) {
             slide<W, CH>(window, row);
         }
         const int64_t stop = t0 + RUN < p.len ? t0 + RUN : p.len + p.n_state;
-        for (int64_t t = before; t < stop + p.first_tap; t++) {
-            load_row<T, CH, VEC>(p, state, a.d_inner, x, a.ldx, t + p.n_state, row);
-            slide<W, CH>(window, row);
-            const int n = t >= 0 && t < p.len ? p.n_ch : 0;
-            sp_load<CH, VEC>(row, dy + t * k.g.lddy + p.c0, n);
+        for (int64_t t = before; t < stop + p.first_tap; t += G) {
+            float rows[G][CH], grads[G][CH];
+            load_pairs<T, G, CH, VEC>(k, p, state, x, dy, t, rows, grads);
 #pragma unroll
-            for (int v = 0; v < CH; v++) {
-                float u = before_silu<W, CH>(window, w, p.first_tap, bias[v], v);
-                float gate = sp_sigmoid(u);
-                row[v] = v < n ? row[v] * gate * (1 + u * (1 - gate)) : 0;
-                if (t >= t0 && t < t0 + RUN && v < n) {
+            for (int r = 0; r < G; r++) {
+                slide<W, CH>(window, rows[r]);
+                const int n = t + r >= 0 && t + r < p.len ? p.n_ch : 0;
+                const bool mine = t + r >= t0 && t + r < t0 + RUN;
+                add_token<W, CH>(window, w, p.first_tap, bias, n, mine, grads[r], dw, dbias);
+                slide<W, CH>(du, grads[r]);
+                /* du[W - 1 - i] is token t - i's, and row e takes it with its tap i - first_tap. */
+                const int64_t late = t + r - p.first_tap - p.len;
 #pragma unroll
-                    for (int j = 0; j < W; j++)
-                        if (j >= p.first_tap) dw[j][v] = fmaf(row[v], window[j][v], dw[j][v]);
-                    dbias[v] += row[v];
-                }
+                for (int v = 0; v < CH; v++) rows[r][v] = 0;
+                if (dout && late >= 0 && late < p.n_state)
+                    sp_load<CH, VEC>(rows[r], dout + late * a.d_inner + p.c0, p.n_ch);
+#pragma unroll
+                for (int i = 0; i < W; i++)
+#pragma unroll
+                    for (int v = 0; v < CH; v++)
+                        if (i >= p.first_tap)
+                            rows[r][v] = fmaf(du[W - 1 - i][v], w[i][v], rows[r][v]);
             }
-            slide<W, CH>(du, row);
-            /* du[W - 1 - i] is token t - i's, and row e takes it with its tap i - first_tap. */
-            const int64_t e = t - p.first_tap, late = e - p.len;
-            if (e < t0) continue;
-#pragma unroll
-            for (int v = 0; v < CH; v++) row[v] = 0;
-            if (dout && late >= 0) sp_load<CH, VEC>(row, dout + late * a.d_inner + p.c0, p.n_ch);
-#pragma unroll
-            for (int i = 0; i < W; i++)
-#pragma unroll
-                for (int v = 0; v < CH; v++)
-                    if (i >= p.first_tap) row[v] = fmaf(du[W - 1 - i][v], w[i][v], row[v]);
-            store_grad<T, CH, VEC>(k, p, din, e, row);
+            store_grads<T, G, CH, VEC>(k, p, din, t - p.first_tap, t0, stop, rows);
         }
     }
     /* Without a token, the gradient of the state goes through. */
@@ -264,10 +311,10 @@ dim3 grid_of(const sp_conv &a, int ch, unsigned split) {
 
 /* Whether every access can be of a whole pack; states as in scan_fwd.cu. */
 template <class T> bool aligned(const sp_conv &a, const sp_conv_grad *g) {
-    uintptr_t typed =
-        (uintptr_t)a.x | (uintptr_t)(g ? g->dy : a.y) | (uintptr_t)(g ? g->dx : nullptr);
-    int64_t rows = a.d_inner | a.ldx | (g ? g->lddy | g->lddx : a.ldy);
-    return typed % (sizeof(T) * 4) == 0 && (uintptr_t)a.bias % 16 == 0 && rows % 4 == 0;
+    const uintptr_t rows = (uintptr_t)a.x | (uintptr_t)(g ? g->dy : a.y) |
+                           (uintptr_t)(g ? g->dx : nullptr) | (uintptr_t)a.bias;
+    const int64_t wide = a.d_inner | a.ldx | (g ? g->lddy | g->lddx : a.ldy);
+    return rows % 16 == 0 && wide % (16 / (int)sizeof(T)) == 0;
 }
 
 template <class T> int launch_fwd(const args &k, int64_t len_max, cudaStream_t stream) {

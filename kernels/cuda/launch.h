@@ -2,11 +2,11 @@
  * contracts; the difference: every pointer in them, also cu_seqlens, cu_chunks and the arrays of
  * state pointers, is the device's, and x, dt, z, B, C, y and their gradients are of `type` (states,
  * A, D, biases, weights and what is summed stay float32). A launcher queues its work on the stream
- * and returns a cudaError_t, 0 when it was accepted. Accesses are of 16 bytes where pointers and
- * row distances are multiples of that, else of single elements; in the convolution and the scan
- * forward, whose threads own 4 channels, of 8 for 16-bit types, and in the scan backward, with 2,
- * of 8 and 4. A warp's accesses are of whole sectors of 32 bytes, or half ones in the latter case.
- */
+ * and returns a cudaError_t, 0 when it was accepted. Accesses to rows are of 16 bytes where
+ * pointers and row distances are multiples of that (and B's and C's of 4 elements), else of single
+ * elements. Of 16-bit types these are of 8: B and C, by 4 states; the tokens before a convolution's
+ * run of 8 or 16; the scan forward of up to 16 tokens. The scan backward reads B and C state by
+ * state. */
 #ifndef SP_CUDA_LAUNCH_H
 #define SP_CUDA_LAUNCH_H
 
@@ -19,20 +19,25 @@ extern "C" {
 enum sp_cuda_type { SP_CUDA_F32, SP_CUDA_BF16, SP_CUDA_F16 };
 typedef void *sp_cuda_stream; /* cudaStream_t */
 
-/* All sequences of a, of at most 2^30 tokens. len_max: the longest one's length, or an upper bound:
- * sequences of up to 16, up to 32 and more tokens take different tiles, a launch for each of the
- * three that there may be. A sequence's bits depend on nothing but itself. a->n_seq up to 2^31 - 1.
- */
-int sp_scan_fwd_cuda(const struct sp_scan *a, enum sp_cuda_type type, int64_t len_max,
-                     sp_cuda_stream stream);
+/* All sequences of a, of at most 2^30 tokens. x, z and y are of `type`, dt, B and C of part_type,
+ * which is the same, or f32 beside bf16. len_max: the longest one's length, or an upper bound: the
+ * rest of a sequence behind its whole SP_SCAN_CHUNKs takes smaller tiles when it has up to 16 or up
+ * to 32 tokens, a launch for each of the three that there may be. A sequence's bits depend on
+ * nothing but itself, and it keeps them when it is cut at a multiple of SP_SCAN_CHUNK and goes on
+ * from its state_out. a->n_seq up to 2^31 - 1. */
+int sp_scan_fwd_cuda(const struct sp_scan *a, enum sp_cuda_type type, enum sp_cuda_type part_type,
+                     int64_t len_max, sp_cuda_stream stream);
 
-/* The same with sequences that are longer than `segment` (a multiple of SP_SCAN_CHUNK) cut into
- * segments that run in parallel: each one's state from a state of zeros first, then the states
- * before all segments, then the scan from these; a sequence's bits depend on `segment` and its own
- * length only. For few and long ones: it reads x, dt and B twice. workspace: so many floats. */
-int64_t sp_scan_split_cuda_workspace(const struct sp_scan *a, int64_t len_max, int64_t segment);
-int sp_scan_split_cuda(const struct sp_scan *a, enum sp_cuda_type type, int64_t len_max,
-                       int64_t segment, float *workspace, sp_cuda_stream stream);
+/* The same with sequences cut into segments of `segment` tokens (a multiple of SP_SCAN_CHUNK) that
+ * run in parallel: whole segments from a state of zeros first, for the state that each leaves; then
+ * the states before all segments; then the scan from these. For few and long ones: it reads x, dt
+ * and B twice. Bits stay as said above, the cut being at a multiple of `segment`. n_tok: of all
+ * sequences. workspace: so many floats. */
+#define SP_CUDA_SCAN_CHANNELS 32 /* of a block */
+int64_t sp_scan_split_cuda_workspace(const struct sp_scan *a, int64_t n_tok, int64_t segment);
+int sp_scan_split_cuda(const struct sp_scan *a, enum sp_cuda_type type, enum sp_cuda_type part_type,
+                       int64_t n_tok, int64_t len_max, int64_t segment, float *workspace,
+                       sp_cuda_stream stream);
 /* Sequences of one token each (decode): row s of x, dt, z, B, C, y is sequence s's; a->cu_seqlens
  * and chunk_state are not used. */
 int sp_scan_step_cuda(const struct sp_scan *a, enum sp_cuda_type type, sp_cuda_stream stream);

@@ -81,8 +81,12 @@ static __device__ __forceinline__ void sp_narrow(float x, float *to) {
     *to = x;
 }
 static __device__ __forceinline__ void sp_narrow(float x, sp_bf16 *to) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to->bits) : "f"(x));
+#else
     uint32_t bits = sp_bits(x), round = 0x7fff + (bits >> 16 & 1);
     to->bits = (uint16_t)(x == x ? (bits + round) >> 16 : bits >> 16 | 64);
+#endif
 }
 static __device__ __forceinline__ void sp_narrow(float x, sp_half *to) {
 #ifdef __CUDACC__
@@ -137,8 +141,36 @@ template <int N> static __device__ __forceinline__ int sp_left(int64_t end, int6
     return end - at >= N ? N : end > at ? (int)(end - at) : 0;
 }
 
-/* N elements that one access of N * sizeof(T) bytes (up to 16) moves. */
-template <class T, int N> struct alignas(sizeof(T) * N) sp_pack { T at[N]; };
+/* Of two 16-bit values in a word, the one in its low or high half. */
+static __device__ __forceinline__ float sp_widen_part(sp_bf16, uint32_t word, bool high) {
+    return sp_float(high ? word & 0xffff0000u : word << 16);
+}
+static __device__ __forceinline__ float sp_widen_part(sp_half, uint32_t word, bool high) {
+    return sp_widen(sp_half{(uint16_t)(high ? word >> 16 : word)});
+}
+
+/* Element i of T in words. */
+template <class T> static __device__ __forceinline__ float sp_unpacked(const uint32_t *w, int i) {
+    if constexpr (sizeof(T) == 4) {
+        return sp_float(w[i]);
+    } else {
+        return sp_widen_part(T{}, w[i / 2], i % 2);
+    }
+}
+template <class T> static __device__ __forceinline__ void sp_packed(float x, uint32_t *w, int i) {
+    if constexpr (sizeof(T) == 4) {
+        w[i] = sp_bits(x);
+    } else {
+        T narrow;
+        sp_narrow(x, &narrow);
+        w[i / 2] = i % 2 ? w[i / 2] | (uint32_t)narrow.bits << 16 : narrow.bits;
+    }
+}
+
+/* What one access of N elements, 4, 8 or 16 bytes, moves. */
+template <class T, int N> struct alignas(sizeof(T) * N) sp_pack {
+    uint32_t words[sizeof(T) * N / 4];
+};
 
 /* x[0..N) = from[0..n), the rest zero: with VEC, when all is there (n >= N), in accesses of a pack,
  * else one by one. With VEC, `from` is aligned to the pack: all of x or 16 bytes of it. */
@@ -146,22 +178,24 @@ template <int N, bool VEC, class T>
 static __device__ __forceinline__ void sp_load(float (&x)[N], const T *from, int n) {
     constexpr int P = N * (int)sizeof(T) <= 16 ? N : 16 / (int)sizeof(T);
     static_assert(N % P == 0, "whole packs");
-    if (VEC && n >= N) {
+    if constexpr (VEC) {
+        if (n >= N) {
 #pragma unroll
-        for (int first = 0; first < N; first += P) {
-            SP_TOUCH(EMU_GLOBAL_LOAD, sizeof(T) * P);
-            sp_pack<T, P> pack = *reinterpret_cast<const sp_pack<T, P> *>(from + first);
+            for (int first = 0; first < N; first += P) {
+                SP_TOUCH(EMU_GLOBAL_LOAD, sizeof(T) * P);
+                sp_pack<T, P> pack = *reinterpret_cast<const sp_pack<T, P> *>(from + first);
 #pragma unroll
-            for (int i = 0; i < P; i++) x[first + i] = sp_widen(pack.at[i]);
-        }
-    } else {
-#pragma unroll
-        for (int i = 0; i < N; i++) {
-            x[i] = 0;
-            if (i < n) {
-                SP_TOUCH(EMU_GLOBAL_LOAD, sizeof(T));
-                x[i] = sp_widen(from[i]);
+                for (int i = 0; i < P; i++) x[first + i] = sp_unpacked<T>(pack.words, i);
             }
+            return;
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        x[i] = 0;
+        if (i < n) {
+            SP_TOUCH(EMU_GLOBAL_LOAD, sizeof(T));
+            x[i] = sp_widen(from[i]);
         }
     }
 }
@@ -170,22 +204,24 @@ template <int N, bool VEC, class T>
 static __device__ __forceinline__ void sp_store(T *to, const float (&x)[N], int n) {
     constexpr int P = N * (int)sizeof(T) <= 16 ? N : 16 / (int)sizeof(T);
     static_assert(N % P == 0, "whole packs");
-    if (VEC && n >= N) {
+    if constexpr (VEC) {
+        if (n >= N) {
 #pragma unroll
-        for (int first = 0; first < N; first += P) {
-            SP_TOUCH(EMU_GLOBAL_STORE, sizeof(T) * P);
-            sp_pack<T, P> pack;
+            for (int first = 0; first < N; first += P) {
+                SP_TOUCH(EMU_GLOBAL_STORE, sizeof(T) * P);
+                sp_pack<T, P> pack;
 #pragma unroll
-            for (int i = 0; i < P; i++) sp_narrow(x[first + i], &pack.at[i]);
-            *reinterpret_cast<sp_pack<T, P> *>(to + first) = pack;
-        }
-    } else {
-#pragma unroll
-        for (int i = 0; i < N; i++) {
-            if (i < n || SP_PLANTED("store past the tail")) {
-                SP_TOUCH(EMU_GLOBAL_STORE, sizeof(T));
-                sp_narrow(x[i], &to[i]);
+                for (int i = 0; i < P; i++) sp_packed<T>(x[first + i], pack.words, i);
+                *reinterpret_cast<sp_pack<T, P> *>(to + first) = pack;
             }
+            return;
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        if (i < n || SP_PLANTED("store past the tail")) {
+            SP_TOUCH(EMU_GLOBAL_STORE, sizeof(T));
+            sp_narrow(x[i], &to[i]);
         }
     }
 }

@@ -67,6 +67,9 @@ template <class T> __device__ __forceinline__ const T *as(const float *p) {
     return reinterpret_cast<const T *>(p);
 }
 
+/* How many of a thread's tokens are read and written together: its 2 channels are 8 or 4 bytes. */
+template <class T, bool VEC> constexpr int ROWS = VEC ? sp_row_group<T, CH> : 1;
+
 /* x, delta and v of the thread's tokens from t0 on; past the end, delta = x = v = 0: a state stays,
  * and nothing gets a gradient. */
 template <class T, bool VEC>
@@ -74,19 +77,22 @@ __device__ __forceinline__ void begin_tile(const args &k, const place &p, int64_
     const sp_scan &a = k.a;
     float bias[CH] = {};
     if (a.dt_bias) sp_load<CH, VEC>(bias, a.dt_bias + p.c0, p.n_ch);
+    constexpr int G = ROWS<T, VEC>;
 #pragma unroll
-    for (int i = 0; i < K; i++) {
-        const int64_t t = t0 + i;
-        const int n = t < p.end ? p.n_ch : 0;
-        float dt[CH], z[CH];
-        sp_load<CH, VEC>(my->x[i], as<T>(a.x) + t * a.ldx + p.c0, n);
-        sp_load<CH, VEC>(dt, as<T>(a.dt) + t * a.lddt + p.c0, n);
-        sp_load<CH, VEC>(my->v[i], as<T>(k.g.dy) + t * k.g.lddy + p.c0, n);
-        if (a.z) sp_load<CH, VEC>(z, as<T>(a.z) + t * a.ldz + p.c0, n);
+    for (int first = 0; first < K; first += G) {
+        const int64_t t = t0 + first;
+        float x[G][CH], dt[G][CH], dy[G][CH], z[G][CH];
+        sp_load_rows<G, CH, VEC>(x, as<T>(a.x), a.ldx, t, p.end, p.c0, p.n_ch);
+        sp_load_rows<G, CH, VEC>(dt, as<T>(a.dt), a.lddt, t, p.end, p.c0, p.n_ch);
+        sp_load_rows<G, CH, VEC>(dy, as<T>(k.g.dy), k.g.lddy, t, p.end, p.c0, p.n_ch);
+        if (a.z) sp_load_rows<G, CH, VEC>(z, as<T>(a.z), a.ldz, t, p.end, p.c0, p.n_ch);
 #pragma unroll
-        for (int v = 0; v < CH; v++) {
-            my->delta[i][v] = v < n ? sp_softplus(dt[v] + bias[v]) : 0;
-            if (a.z) my->v[i][v] *= z[v] * sp_sigmoid(z[v]);
+        for (int e = 0; e < G * CH; e++) {
+            const int r = e / CH, v = e % CH, i = first + r;
+            my->x[i][v] = x[r][v];
+            my->delta[i][v] = t + r < p.end && v < p.n_ch ? sp_softplus(dt[r][v] + bias[v]) : 0;
+            my->v[i][v] = dy[r][v];
+            if (a.z) my->v[i][v] *= z[r][v] * sp_sigmoid(z[r][v]);
             my->y[i][v] = my->gb[i][v] = my->gah[i][v] = 0;
         }
     }
@@ -100,32 +106,37 @@ __device__ __forceinline__ void end_tile(const args &k, const place &p, int64_t 
     float bias[CH] = {}, D[CH] = {};
     if (a.dt_bias) sp_load<CH, VEC>(bias, a.dt_bias + p.c0, p.n_ch);
     if (a.D) sp_load<CH, VEC>(D, a.D + p.c0, p.n_ch);
+    constexpr int G = ROWS<T, VEC>;
 #pragma unroll
-    for (int i = 0; i < K; i++) {
-        const int64_t t = t0 + i;
-        const int n = t < p.end ? p.n_ch : 0;
-        float dt[CH], out[CH];
-        sp_load<CH, VEC>(dt, as<T>(a.dt) + t * a.lddt + p.c0, n);
+    for (int first = 0; first < K; first += G) {
+        const int64_t t = t0 + first;
+        float dt[G][CH], out[G][CH];
+        sp_load_rows<G, CH, VEC>(dt, as<T>(a.dt), a.lddt, t, p.end, p.c0, p.n_ch);
 #pragma unroll
-        for (int v = 0; v < CH; v++) {
-            const float x = my->x[i][v], gb = my->gb[i][v], u = dt[v] + bias[v];
-            out[v] = fmaf(my->delta[i][v], gb, D[v] * my->v[i][v]);
-            dt[v] = (my->gah[i][v] + x * gb) * (u > 20 ? 1 : sp_sigmoid(u));
+        for (int e = 0; e < G * CH; e++) {
+            const int r = e / CH, v = e % CH, i = first + r;
+            const float x = my->x[i][v], gb = my->gb[i][v], u = dt[r][v] + bias[v];
+            out[r][v] = fmaf(my->delta[i][v], gb, D[v] * my->v[i][v]);
+            dt[r][v] = (my->gah[i][v] + x * gb) * (u > 20 ? 1 : sp_sigmoid(u));
             dD[v] = fmaf(my->v[i][v], x, dD[v]);
-            dbias[v] += v < n ? dt[v] : 0;
+            dbias[v] += t + r < p.end && v < p.n_ch ? dt[r][v] : 0;
         }
-        sp_store<CH, VEC>(reinterpret_cast<T *>(k.g.dx) + t * k.g.lddx + p.c0, out, n);
-        sp_store<CH, VEC>(reinterpret_cast<T *>(k.g.ddt) + t * k.g.lddt + p.c0, dt, n);
+        sp_store_rows<G, CH, VEC>(reinterpret_cast<T *>(k.g.dx), k.g.lddx, out, t, t, p.end, p.c0,
+                                  p.n_ch);
+        sp_store_rows<G, CH, VEC>(reinterpret_cast<T *>(k.g.ddt), k.g.lddt, dt, t, t, p.end, p.c0,
+                                  p.n_ch);
         if (!a.z) continue;
-        float z[CH];
-        sp_load<CH, VEC>(z, as<T>(a.z) + t * a.ldz + p.c0, n);
-        sp_load<CH, VEC>(out, as<T>(k.g.dy) + t * k.g.lddy + p.c0, n);
+        float z[G][CH];
+        sp_load_rows<G, CH, VEC>(z, as<T>(a.z), a.ldz, t, p.end, p.c0, p.n_ch);
+        sp_load_rows<G, CH, VEC>(out, as<T>(k.g.dy), k.g.lddy, t, p.end, p.c0, p.n_ch);
 #pragma unroll
-        for (int v = 0; v < CH; v++) {
-            const float gate = sp_sigmoid(z[v]), y = fmaf(D[v], my->x[i][v], my->y[i][v]);
-            out[v] *= y * gate * (1 + z[v] * (1 - gate));
+        for (int e = 0; e < G * CH; e++) {
+            const int r = e / CH, v = e % CH, i = first + r;
+            const float gate = sp_sigmoid(z[r][v]), y = fmaf(D[v], my->x[i][v], my->y[i][v]);
+            out[r][v] *= y * gate * (1 + z[r][v] * (1 - gate));
         }
-        sp_store<CH, VEC>(reinterpret_cast<T *>(k.g.dz) + t * k.g.lddz + p.c0, out, n);
+        sp_store_rows<G, CH, VEC>(reinterpret_cast<T *>(k.g.dz), k.g.lddz, out, t, t, p.end, p.c0,
+                                  p.n_ch);
     }
 }
 
@@ -392,13 +403,13 @@ __global__ void __launch_bounds__(128) scan_add_sums(const args k) {
 }
 
 template <class T> bool aligned(const args &k) {
-    const uintptr_t typed = (uintptr_t)k.a.x | (uintptr_t)k.a.dt | (uintptr_t)k.a.z |
-                            (uintptr_t)k.g.dy | (uintptr_t)k.g.dx | (uintptr_t)k.g.ddt |
-                            (uintptr_t)k.g.dz;
-    const uintptr_t wide = (uintptr_t)k.a.D | (uintptr_t)k.a.dt_bias;
-    const int64_t rows =
+    const uintptr_t rows = (uintptr_t)k.a.x | (uintptr_t)k.a.dt | (uintptr_t)k.a.z |
+                           (uintptr_t)k.g.dy | (uintptr_t)k.g.dx | (uintptr_t)k.g.ddt |
+                           (uintptr_t)k.g.dz;
+    const uintptr_t vectors = (uintptr_t)k.a.D | (uintptr_t)k.a.dt_bias;
+    const int64_t wide =
         k.a.d_inner | k.a.ldx | k.a.lddt | k.a.ldz | k.g.lddy | k.g.lddx | k.g.lddt | k.g.lddz;
-    return typed % (sizeof(T) * CH) == 0 && wide % 8 == 0 && rows % CH == 0;
+    return rows % 16 == 0 && vectors % 8 == 0 && wide % (16 / (int)sizeof(T)) == 0;
 }
 
 int64_t n_block_ch(const sp_scan &a) {

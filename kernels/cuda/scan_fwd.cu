@@ -12,9 +12,12 @@
  * at its first token, no pair has to cross warps, one barrier per group is enough, and each slot of
  * shared memory, 32 channels x d_state floats in all, is touched by one warp per step.
  *
- * Long sequences can be cut into segments, a block each, in three launches: every segment but the
- * last from a state of zeros, for its last state alone (LOCAL below); the states before all
- * segments, since h = exp(A sum delta) h + h from zeros; the scan of each segment from its own. */
+ * Sequences can be cut into segments, a block each, in three launches: every whole segment from a
+ * state of zeros, for its last state alone (LOCAL below); the states before and after these, since
+ * h = exp(A sum delta) h + h from zeros; the scan of each segment from its own.
+ *
+ * T is the type of x, z and y, P that of dt, B and C. Of 16-bit types a thread's 4 channels are 8
+ * bytes: neighbours read and write 16 together (block.h). */
 #include "block.h"
 #include "launch.h"
 
@@ -26,6 +29,7 @@ constexpr int LANES_TIME = 4; /* and over time */
 constexpr int WARPS = 4;      /* warps of a block, over time */
 constexpr int GROUP = 4;      /* states that are worked on together */
 constexpr int BLOCK_CH = CH * LANES_CH;
+static_assert(BLOCK_CH == SP_CUDA_SCAN_CHANNELS, "what callers reckon with");
 
 template <class T> __device__ __forceinline__ const T *as(const float *p) {
     return reinterpret_cast<const T *>(p);
@@ -34,27 +38,33 @@ template <class T> __device__ __forceinline__ const T *as(const float *p) {
 /* Blocks of scan_fwd that an SM is to hold at least, by tokens per thread: what ptxas takes for a
  * bound on registers, and the highest that made it spill on none of the architectures. */
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-constexpr int BLOCKS[5] = {0, 8, 4, 0, 3};
+constexpr int BLOCKS[5] = {0, 5, 4, 0, 3};
 #elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 constexpr int BLOCKS[5] = {0, 6, 5, 0, 3};
 #else
 constexpr int BLOCKS[5] = {0, 8, 5, 0, 4};
 #endif
+template <class T, int K>
+constexpr int BLOCKS_OF = sizeof(T) == 2 && K == 4 ? 3 : BLOCKS[K]; /* 16-bit types want more */
 
 struct args {
     sp_scan a;
-    int64_t segment, n_segment; /* a segment's tokens, and how many the longest has; 0: none */
-    float *states;              /* (n_seq, n_segment, d_inner, d_state) before each segment */
-    float *deltas;              /* (n_seq, n_segment, WARPS, d_inner): sums of delta in each */
+    int64_t segment; /* tokens; 0: sequences are not cut */
+    float *states; /* (slots, d_inner, d_state): before each segment and after the last whole one */
+    float *deltas; /* (slots, WARPS, d_inner): sums of delta in each whole segment */
 };
+
+/* Where sequence seq's slots begin: it needs one more than it has whole segments. */
+__device__ __forceinline__ int64_t first_slot(const args &k, int64_t seq) {
+    return (sp_read(&k.a.cu_seqlens[seq]) - sp_read(k.a.cu_seqlens)) / k.segment + seq;
+}
 
 /* What a thread keeps of its part of a tile, per token and channel. */
 template <int K> struct part { float delta[K][CH], dx[K][CH] /* delta * x */, y[K][CH]; };
 
 /* A thread's place: its first channel and how many of its channels exist. */
 struct place {
-    int warp, lane_ch, lane_time, n_ch;
-    int64_t c0;
+    int warp, lane_ch, lane_time, n_ch, c0;
 };
 
 __device__ __forceinline__ place my_place(int64_t d_inner) {
@@ -63,48 +73,57 @@ __device__ __forceinline__ place my_place(int64_t d_inner) {
     p.warp = (int)threadIdx.x / 32;
     p.lane_ch = lane % LANES_CH;
     p.lane_time = lane / LANES_CH;
-    p.c0 = (int64_t)blockIdx.y * BLOCK_CH + p.lane_ch * CH;
+    p.c0 = (int)blockIdx.y * BLOCK_CH + p.lane_ch * CH;
     p.n_ch = sp_left<CH>(d_inner, p.c0);
     return p;
 }
 
+/* How many of a thread's K tokens are read and written together. */
+template <class T, int K, bool VEC>
+constexpr int ROWS = VEC &&K % sp_row_group<T, CH> == 0 ? sp_row_group<T, CH> : 1;
+
 /* Reads K tokens from t0 on; what is past the end leaves a state as it is: delta = 0. */
-template <class T, int K, bool VEC, bool LOCAL>
-__device__ __forceinline__ void begin_tile(const sp_scan &a, const place &p, int64_t t0,
-                                           int64_t end, part<K> *my) {
+template <class T, class P, int K, bool VEC, bool LOCAL>
+__device__ __forceinline__ void begin_tile(const sp_scan &a, const place &p, int t0, int end,
+                                           part<K> *my) {
     float bias[CH] = {}, D[CH] = {};
     if (a.dt_bias) sp_load<CH, VEC>(bias, a.dt_bias + p.c0, p.n_ch);
     if (a.D && !LOCAL) sp_load<CH, VEC>(D, a.D + p.c0, p.n_ch);
+    constexpr int G = ROWS<T, K, VEC>;
 #pragma unroll
-    for (int k = 0; k < K; k++) {
-        float x[CH], dt[CH];
-        int n = t0 + k < end ? p.n_ch : 0;
-        sp_load<CH, VEC>(x, as<T>(a.x) + (t0 + k) * a.ldx + p.c0, n);
-        sp_load<CH, VEC>(dt, as<T>(a.dt) + (t0 + k) * a.lddt + p.c0, n);
+    for (int first = 0; first < K; first += G) {
+        const int t = t0 + first;
+        float x[G][CH], dt[G][CH];
+        sp_load_rows<G, CH, VEC>(x, as<T>(a.x), a.ldx, t, end, p.c0, p.n_ch);
+        sp_load_rows<G, CH, VEC>(dt, as<P>(a.dt), a.lddt, t, end, p.c0, p.n_ch);
 #pragma unroll
-        for (int v = 0; v < CH; v++) {
-            float delta = v < n ? sp_softplus(dt[v] + bias[v]) : 0;
-            my->delta[k][v] = delta;
-            my->dx[k][v] = delta * x[v];
-            my->y[k][v] = D[v] * x[v];
+        for (int i = 0; i < G * CH; i++) {
+            const int r = i / CH, v = i % CH;
+            float delta = t + r < end && v < p.n_ch ? sp_softplus(dt[r][v] + bias[v]) : 0;
+            my->delta[first + r][v] = delta;
+            my->dx[first + r][v] = delta * x[r][v];
+            my->y[first + r][v] = D[v] * x[r][v];
         }
     }
 }
 
 template <class T, int K, bool VEC>
-__device__ __forceinline__ void end_tile(const sp_scan &a, const place &p, int64_t t0, int64_t end,
-                                         part<K> *my) {
+__device__ __forceinline__ void end_tile(const sp_scan &a, const place &p, int t0, int end,
+                                         const part<K> &my) {
+    constexpr int G = ROWS<T, K, VEC>;
 #pragma unroll
-    for (int k = 0; k < K; k++) {
-        int n = t0 + k < end ? p.n_ch : 0;
-        if (a.z) {
-            float z[CH];
-            sp_load<CH, VEC>(z, as<T>(a.z) + (t0 + k) * a.ldz + p.c0, n);
+    for (int first = 0; first < K; first += G) {
+        const int t = t0 + first;
+        float y[G][CH], z[G][CH];
+        if (a.z) sp_load_rows<G, CH, VEC>(z, as<T>(a.z), a.ldz, t, end, p.c0, p.n_ch);
 #pragma unroll
-            for (int v = 0; v < CH; v++) my->y[k][v] *= z[v] * sp_sigmoid(z[v]);
+        for (int i = 0; i < G * CH; i++) {
+            const int r = i / CH, v = i % CH;
+            y[r][v] = my.y[first + r][v];
+            if (a.z) y[r][v] *= z[r][v] * sp_sigmoid(z[r][v]);
         }
-        T *y = reinterpret_cast<T *>(a.y);
-        sp_store<CH, VEC>(y + (t0 + k) * a.ldy + p.c0, my->y[k], n);
+        T *to = reinterpret_cast<T *>(a.y);
+        sp_store_rows<G, CH, VEC>(to, a.ldy, y, t, t, end, p.c0, p.n_ch);
     }
 }
 
@@ -160,29 +179,28 @@ __device__ __forceinline__ float scan_state(part<K> *my, int v, float A, const f
 /* The states [n0, n0 + n) over the warp's tokens; slot: where the block's states of this group are,
  * [channel of a thread][thread over channels], 4 states each. chunk: where the state before the
  * tile is saved, or NULL. */
-template <class T, int K, bool VEC, bool LOCAL>
-__device__ __forceinline__ void scan_group(const sp_scan &a, const place &p, int64_t t0,
-                                           int64_t end, int64_t n0, float4 *slot, float *chunk,
-                                           part<K> *my) {
+template <class P, int K, bool VEC, bool LOCAL>
+__device__ __forceinline__ void scan_group(const sp_scan &a, const place &p, int t0, int end,
+                                           int n0, float4 *slot, float *chunk, part<K> *my) {
     float B[GROUP][K], C[GROUP][K];
     int n = sp_left<GROUP>(a.d_state, n0);
 #pragma unroll
     for (int k = 0; k < K; k++) {
         /* Past the end the last token's are read: they change nothing there. */
-        int64_t t = t0 + k < end ? t0 + k : end - 1;
+        const int64_t t = t0 + k < end ? t0 + k : end - 1;
         float row[GROUP];
-        sp_load<GROUP, VEC>(row, as<T>(a.B) + t * a.ldb + n0, n);
+        sp_load<GROUP, VEC>(row, as<P>(a.B) + t * a.ldb + n0, n);
 #pragma unroll
         for (int j = 0; j < GROUP; j++) B[j][k] = row[j];
         if (LOCAL) continue;
-        sp_load<GROUP, VEC>(row, as<T>(a.C) + t * a.ldc + n0, n);
+        sp_load<GROUP, VEC>(row, as<P>(a.C) + t * a.ldc + n0, n);
 #pragma unroll
         for (int j = 0; j < GROUP; j++) C[j][k] = row[j];
     }
 #pragma unroll
     for (int v = 0; v < CH; v++) {
         float A[GROUP];
-        int64_t at = (p.c0 + v) * a.d_state + n0;
+        int64_t at = (int64_t)(p.c0 + v) * a.d_state + n0;
         int n_here = v < p.n_ch ? n : 0;
         sp_load<GROUP, VEC>(A, a.A + at, n_here);
         float h[GROUP] = {};
@@ -232,10 +250,9 @@ __device__ void store_states(const sp_scan &a, float *to, const float4 *carry, i
 /* Tokens [start, end) of a sequence from one state to another (NULL: zeros, not wanted). chunks:
  * where the states before the tokens start, start + SP_SCAN_CHUNK, ... go, or NULL. deltas: with
  * LOCAL, where the sums of delta go. */
-template <class T, int K, bool VEC, bool LOCAL>
-__device__ __forceinline__ void scan_tokens(const sp_scan &a, int64_t start, int64_t end,
-                                            const float *from, float *to, float *chunks,
-                                            float *deltas) {
+template <class T, class P, int K, bool VEC, bool LOCAL>
+__device__ __forceinline__ void scan_tokens(const sp_scan &a, int start, int end, const float *from,
+                                            float *to, float *chunks, float *deltas) {
     constexpr int WARP_TOK = K * LANES_TIME, TILE = WARP_TOK * WARPS;
     static_assert(SP_SCAN_CHUNK % TILE == 0, "a chunk starts where a tile does");
     SP_SHARED(float4, carry);
@@ -247,23 +264,23 @@ __device__ __forceinline__ void scan_tokens(const sp_scan &a, int64_t start, int
     /* A tile takes `period` steps of a warp; a group must have left the last warp before the first
      * one comes to it again. */
     const int period = n_group > WARPS || SP_PLANTED("forward wave too close") ? n_group : WARPS;
-    const int n_tile = (int)((end - start + TILE - 1) / TILE);
+    const int n_tile = (end - start + TILE - 1) / TILE;
     const int n_step = n_tile > 0 ? n_tile * period + WARPS - 1 : 0;
-    int64_t t0 = start + p.warp * WARP_TOK + p.lane_time * K;
+    int t0 = start + p.warp * WARP_TOK + p.lane_time * K;
     int tile = 0, group = -p.warp;
     part<K> my;
     float sum[CH] = {};
     for (int step = 0; step < n_step; step++) {
         if (group >= 0 && group < n_group && tile < n_tile) {
-            if (group == 0) begin_tile<T, K, VEC, LOCAL>(a, p, t0, end, &my);
+            if (group == 0) begin_tile<T, P, K, VEC, LOCAL>(a, p, t0, end, &my);
             float *chunk = nullptr;
             if (chunks && p.warp == 0 && tile * TILE % SP_SCAN_CHUNK == 0)
                 chunk = chunks + (int64_t)(tile * TILE / SP_SCAN_CHUNK) * a.d_inner * a.d_state;
-            scan_group<T, K, VEC, LOCAL>(a, p, t0, end, (int64_t)group * GROUP,
-                                         carry + group * BLOCK_CH, chunk, &my);
+            scan_group<P, K, VEC, LOCAL>(a, p, t0, end, group * GROUP, carry + group * BLOCK_CH,
+                                         chunk, &my);
             if (group == n_group - 1) {
                 if (LOCAL) add_deltas<K>(my, sum);
-                if (!LOCAL) end_tile<T, K, VEC>(a, p, t0, end, &my);
+                if (!LOCAL) end_tile<T, K, VEC>(a, p, t0, end, my);
             }
         }
         if (++group == period) {
@@ -277,65 +294,98 @@ __device__ __forceinline__ void scan_tokens(const sp_scan &a, int64_t start, int
     if (LOCAL) store_deltas(p, sum, deltas + p.warp * a.d_inner);
 }
 
-/* The K of a sequence depends on its own length only, and so do its bits: in a launch of kernels of
- * several K, each takes the sequences that are its own. */
+/* Tokens behind the last whole SP_SCAN_CHUNK are few enough for smaller tiles, or none: a launch of
+ * its own scans them, from the state behind the others. So a sequence that is cut at a multiple of
+ * SP_SCAN_CHUNK keeps its bits. Without a place for that state all is one. */
 constexpr int64_t LEN_1 = LANES_TIME * WARPS, LEN_2 = 2 * LEN_1;
-template <bool VEC> __host__ __device__ constexpr int k_of(int64_t len) {
-    return !VEC || len > LEN_2 ? 4 : len > LEN_1 ? 2 : 1;
+template <bool VEC> __device__ __forceinline__ int64_t tail_of(int64_t len, const float *state) {
+    const int64_t rest = len % SP_SCAN_CHUNK;
+    return VEC && rest <= LEN_2 && (state || len <= LEN_2) ? rest : 0;
+}
+/* Whether tokens of a tail are those of tiles with K; an empty sequence has one, too. */
+template <int K> __device__ __forceinline__ bool is_mine(int64_t tail, int64_t len) {
+    return K == 2 ? tail > LEN_1 : (tail > 0 && tail <= LEN_1) || len == 0;
 }
 
-template <class T, int K, bool VEC>
-__global__ void __launch_bounds__(32 * WARPS, BLOCKS[K]) scan_fwd(const args k) {
+/* What a block scans: tokens, and the states before and after them. */
+struct stretch {
+    int start, end;
+    int64_t chunk; /* of the first token, in chunk_state */
+    const float *from;
+    float *to;
+    bool here;
+};
+template <int K, bool VEC> __device__ __forceinline__ stretch my_stretch(const args &k) {
     const sp_scan &a = k.a;
     const int64_t seq = blockIdx.x, n_state = a.d_inner * a.d_state;
-    int64_t start = sp_read(&a.cu_seqlens[seq]), end = sp_read(&a.cu_seqlens[seq + 1]);
-    const int64_t len = end - start;
-    if (k_of<VEC>(len) != K) return; /* the whole block */
     const int64_t first = SP_PLANTED("another document's state") ? 0 : seq;
-    const float *from = a.state_in ? sp_read(&a.state_in[first]) : nullptr;
+    const int64_t start = sp_read(&a.cu_seqlens[seq]),
+                  len = sp_read(&a.cu_seqlens[seq + 1]) - start;
     float *to = a.state_out ? sp_read(&a.state_out[seq]) : nullptr;
-    float *chunks = a.chunk_state;
-    if (chunks) chunks += sp_read(&a.cu_chunks[seq]) * n_state;
-    if (k.segment > 0) {
-        const int64_t segment = blockIdx.z, skip = segment * k.segment;
-        if (segment > 0 && skip >= len) return; /* the whole block */
-        const int64_t before = segment > 0 && SP_PLANTED("stale segment") ? segment - 1 : segment;
-        if (len > k.segment) from = k.states + (seq * k.n_segment + before) * n_state;
-        if (len > skip + k.segment) to = nullptr, end = start + skip + k.segment;
-        if (chunks) chunks += skip / SP_SCAN_CHUNK * n_state;
-        start += skip;
+    const int64_t tail = tail_of<VEC>(len, to), body = len - tail;
+    stretch s = {(int)start, (int)(start + body), 0, nullptr, to, false};
+    if (a.chunk_state) s.chunk = sp_read(&a.cu_chunks[seq]);
+    if (a.state_in) s.from = sp_read(&a.state_in[first]);
+    if (K < 4) {
+        s.here = is_mine<K>(tail, len);
+        s.start += (int)body;
+        s.end = s.start + (int)tail;
+        s.chunk += body / SP_SCAN_CHUNK;
+        if (body > 0 && !SP_PLANTED("a tail from the first state")) s.from = to;
+    } else if (k.segment > 0) {
+        const int64_t n = blockIdx.z, skip = n * k.segment;
+        const int64_t before = n > 0 && SP_PLANTED("stale segment") ? n - 1 : n;
+        s.here = skip < body || (n == 0 && len == 0 && !VEC);
+        if (len >= k.segment) s.from = k.states + (first_slot(k, seq) + before) * n_state;
+        s.start += (int)skip;
+        s.chunk += skip / SP_SCAN_CHUNK;
+        if (body - skip >= k.segment) s.end = s.start + (int)k.segment, s.to = nullptr;
+    } else {
+        s.here = body > 0 || (len == 0 && !VEC);
     }
-    scan_tokens<T, K, VEC, false>(a, start, end, from, to, chunks, nullptr);
+    return s;
 }
 
-/* The states that the segments but the last leave behind when they start from zeros: into the place
- * of the state before the next one. */
-template <class T, int K, bool VEC>
+template <class T, class P, int K, bool VEC>
+__global__ void __launch_bounds__(32 * WARPS, BLOCKS_OF<T, K>) scan_fwd(const args k) {
+    const stretch s = my_stretch<K, VEC>(k);
+    if (!s.here) return; /* the whole block */
+    float *chunks = k.a.chunk_state;
+    if (chunks) chunks += s.chunk * k.a.d_inner * k.a.d_state;
+    scan_tokens<T, P, K, VEC, false>(k.a, s.start, s.end, s.from, s.to, chunks, nullptr);
+}
+
+/* The states that whole segments leave behind when they start from zeros: into the slot after
+ * theirs. */
+template <class T, class P, int K, bool VEC>
 __global__ void __launch_bounds__(32 * WARPS) scan_segments(const args k) {
     const sp_scan &a = k.a;
-    const int64_t seq = blockIdx.x, at = seq * k.n_segment + blockIdx.z;
-    const int64_t start = sp_read(&a.cu_seqlens[seq]) + blockIdx.z * k.segment;
+    const int64_t seq = blockIdx.x, start = sp_read(&a.cu_seqlens[seq]) + blockIdx.z * k.segment;
     const int64_t end = start + k.segment;
-    if (end >= sp_read(&a.cu_seqlens[seq + 1])) return; /* the last: the whole block */
-    scan_tokens<T, K, VEC, true>(a, start, end, nullptr,
-                                 k.states + (at + 1) * a.d_inner * a.d_state, nullptr,
-                                 k.deltas + at * WARPS * a.d_inner);
+    if (end > sp_read(&a.cu_seqlens[seq + 1])) return; /* the whole block */
+    const int64_t slot = first_slot(k, seq) + blockIdx.z;
+    scan_tokens<T, P, K, VEC, true>(a, (int)start, (int)end, nullptr,
+                                    k.states + (slot + 1) * a.d_inner * a.d_state, nullptr,
+                                    k.deltas + slot * WARPS * a.d_inner);
 }
 
-/* A thread follows one state of one sequence over its segments. */
+/* A thread follows one state of one sequence over its whole segments, and out of them where no
+ * block of scan_fwd comes after. */
 constexpr int JOIN_THREADS = 128;
-__global__ void __launch_bounds__(JOIN_THREADS) join_segments(const args k) {
+template <bool VEC> __global__ void __launch_bounds__(JOIN_THREADS) join_segments(const args k) {
     const sp_scan &a = k.a;
     const int64_t seq = blockIdx.x, n_state = a.d_inner * a.d_state;
     const int64_t i = (int64_t)blockIdx.y * JOIN_THREADS + threadIdx.x, c = i / a.d_state;
     const int64_t len = sp_read(&a.cu_seqlens[seq + 1]) - sp_read(&a.cu_seqlens[seq]);
-    if (i >= n_state || len <= k.segment) return;
+    const int64_t slot = first_slot(k, seq), n = len / k.segment;
+    if (i >= n_state || n == 0) return;
     const float *from = a.state_in ? sp_read(&a.state_in[seq]) : nullptr;
+    float *out = a.state_out ? sp_read(&a.state_out[seq]) : nullptr;
     const float A = sp_read(&a.A[i]) * SP_LOG2E;
-    float h = from ? sp_read(&from[i]) : 0, *to = k.states + seq * k.n_segment * n_state + i;
-    const float *deltas = k.deltas + seq * k.n_segment * WARPS * a.d_inner + c;
+    float h = from ? sp_read(&from[i]) : 0, *to = k.states + slot * n_state + i;
+    const float *deltas = k.deltas + slot * WARPS * a.d_inner + c;
     sp_write(to, h);
-    for (int64_t after = k.segment; after < len; after += k.segment) {
+    for (int64_t whole = 0; whole < n; whole++) {
         float sum = 0;
         for (int w = 0; w < WARPS; w++) sum += sp_read(&deltas[w * a.d_inner]);
         deltas += WARPS * a.d_inner;
@@ -343,18 +393,20 @@ __global__ void __launch_bounds__(JOIN_THREADS) join_segments(const args k) {
         h = fmaf(sp_exp2(A * sum), h, sp_read(to));
         sp_write(to, h);
     }
+    if (out && n * k.segment == len - tail_of<VEC>(len, out)) sp_write(out + i, h);
 }
 
 /* Whether every access can be of a whole pack. States come from the caller's arrays of pointers,
  * which are on the device: the contract of sp_scan_fwd_cuda has them aligned like the rest. */
-template <class T> bool aligned(const sp_scan &a) {
-    const uintptr_t wide = sizeof(T) * CH - 1, states = sizeof(float) * GROUP - 1;
-    uintptr_t low = (uintptr_t)a.x | (uintptr_t)a.dt | (uintptr_t)a.z | (uintptr_t)a.y |
-                    (uintptr_t)a.B | (uintptr_t)a.C;
-    uintptr_t low32 =
-        (uintptr_t)a.A | (uintptr_t)a.D | (uintptr_t)a.dt_bias | (uintptr_t)a.chunk_state;
-    int64_t rows = a.ldx | a.lddt | a.ldz | a.ldy | a.ldb | a.ldc | a.d_state | a.d_inner;
-    return (low & wide) == 0 && (low32 & states) == 0 && rows % 4 == 0;
+template <class T, class P> bool aligned(const sp_scan &a) {
+    const uintptr_t rows = (uintptr_t)a.x | (uintptr_t)a.z | (uintptr_t)a.y | (uintptr_t)a.dt |
+                           (uintptr_t)a.A | (uintptr_t)a.D | (uintptr_t)a.dt_bias |
+                           (uintptr_t)a.chunk_state;
+    const uintptr_t groups = (uintptr_t)a.B | (uintptr_t)a.C;
+    const int64_t wide = a.ldx | a.ldz | a.ldy | a.d_inner, narrow = a.ldb | a.ldc | a.d_state;
+    return rows % 16 == 0 && wide % (16 / (int)sizeof(T)) == 0 &&
+           a.lddt % (16 / (int)sizeof(P)) == 0 && groups % (sizeof(P) * GROUP) == 0 &&
+           narrow % GROUP == 0;
 }
 
 int shared_bytes(const sp_scan &a) {
@@ -376,54 +428,64 @@ int launch_kernel(KERNEL kernel, const args &k, unsigned grid_z, cudaStream_t st
     return SP_LAST_ERROR();
 }
 
-template <class T> int launch(const args &k, int64_t len_max, cudaStream_t stream) {
-    const unsigned n = k.segment > 0 ? (unsigned)k.n_segment : 1;
+template <class T, class P> int launch(const args &k, int64_t len_max, cudaStream_t stream) {
+    const unsigned n = k.segment > 0 ? (unsigned)((len_max + k.segment - 1) / k.segment) : 1;
     int error = 0;
-    if (!aligned<T>(k.a)) return launch_kernel(scan_fwd<T, 4, false>, k, n, stream);
-    if (len_max > LEN_2) error = launch_kernel(scan_fwd<T, 4, true>, k, n, stream);
-    if (!error && len_max > LEN_1) error = launch_kernel(scan_fwd<T, 2, true>, k, 1, stream);
-    return error ? error : launch_kernel(scan_fwd<T, 1, true>, k, 1, stream);
+    if (!aligned<T, P>(k.a)) return launch_kernel(scan_fwd<T, P, 4, false>, k, n, stream);
+    if (len_max > LEN_2) error = launch_kernel(scan_fwd<T, P, 4, true>, k, n, stream);
+    if (!error && len_max > LEN_1) error = launch_kernel(scan_fwd<T, P, 2, true>, k, 1, stream);
+    return error ? error : launch_kernel(scan_fwd<T, P, 1, true>, k, 1, stream);
 }
 
-template <class T> int launch_split(const args &k, int64_t len_max, cudaStream_t stream) {
-    const unsigned n = (unsigned)k.n_segment - 1;
-    int error = aligned<T>(k.a) ? launch_kernel(scan_segments<T, 4, true>, k, n, stream)
-                                : launch_kernel(scan_segments<T, 4, false>, k, n, stream);
+template <class T, class P> int launch_split(const args &k, int64_t len_max, cudaStream_t stream) {
+    const unsigned n = (unsigned)(len_max / k.segment);
+    const bool wide = aligned<T, P>(k.a);
+    int error = wide ? launch_kernel(scan_segments<T, P, 4, true>, k, n, stream)
+                     : launch_kernel(scan_segments<T, P, 4, false>, k, n, stream);
     if (error) return error;
     const int64_t n_state = k.a.d_inner * k.a.d_state;
     dim3 grid((unsigned)k.a.n_seq, (unsigned)((n_state + JOIN_THREADS - 1) / JOIN_THREADS));
-    SP_LAUNCH(join_segments, grid, dim3(JOIN_THREADS), 0, stream, k);
+    SP_LAUNCH(wide ? join_segments<true> : join_segments<false>, grid, dim3(JOIN_THREADS), 0,
+              stream, k);
     error = SP_LAST_ERROR();
-    return error ? error : launch<T>(k, len_max, stream);
+    return error ? error : launch<T, P>(k, len_max, stream);
 }
 
-int64_t segments_of(int64_t len_max, int64_t segment) {
-    return (len_max + segment - 1) / segment;
+/* run(T{}, P{}) for the types that there are: P is T, or float beside bf16. */
+template <class F> int by_types(enum sp_cuda_type type, enum sp_cuda_type part_type, F run) {
+    if (part_type == type) return sp_by_type(type, [&](auto t) { return run(t, t); });
+    if (type == SP_CUDA_BF16 && part_type == SP_CUDA_F32) return run(sp_bf16{}, 0.f);
+    return (int)cudaErrorInvalidValue;
+}
+
+int64_t n_slot(const sp_scan &a, int64_t n_tok, int64_t segment) {
+    return n_tok / segment + a.n_seq;
 }
 
 } // namespace
 
-int sp_scan_fwd_cuda(const struct sp_scan *a, enum sp_cuda_type type, int64_t len_max,
-                     sp_cuda_stream stream) {
+int sp_scan_fwd_cuda(const struct sp_scan *a, enum sp_cuda_type type, enum sp_cuda_type part_type,
+                     int64_t len_max, sp_cuda_stream stream) {
     if (a->n_seq == 0) return 0;
-    const args k = {*a, 0, 0, nullptr, nullptr};
-    return sp_by_type(type, [&](auto t) {
-        return launch<decltype(t)>(k, len_max, static_cast<cudaStream_t>(stream));
+    const args k = {*a, 0, nullptr, nullptr};
+    return by_types(type, part_type, [&](auto t, auto p) {
+        return launch<decltype(t), decltype(p)>(k, len_max, static_cast<cudaStream_t>(stream));
     });
 }
 
-int64_t sp_scan_split_cuda_workspace(const struct sp_scan *a, int64_t len_max, int64_t segment) {
-    if (len_max <= segment) return 0;
-    return a->n_seq * segments_of(len_max, segment) * a->d_inner * (a->d_state + WARPS);
+int64_t sp_scan_split_cuda_workspace(const struct sp_scan *a, int64_t n_tok, int64_t segment) {
+    return n_slot(*a, n_tok, segment) * a->d_inner * (a->d_state + WARPS);
 }
 
-int sp_scan_split_cuda(const struct sp_scan *a, enum sp_cuda_type type, int64_t len_max,
-                       int64_t segment, float *workspace, sp_cuda_stream stream) {
-    if (len_max <= segment) return sp_scan_fwd_cuda(a, type, len_max, stream);
+int sp_scan_split_cuda(const struct sp_scan *a, enum sp_cuda_type type, enum sp_cuda_type part_type,
+                       int64_t n_tok, int64_t len_max, int64_t segment, float *workspace,
+                       sp_cuda_stream stream) {
+    if (len_max < segment) return sp_scan_fwd_cuda(a, type, part_type, len_max, stream);
     if (a->n_seq == 0) return 0;
-    const int64_t n = segments_of(len_max, segment), n_state = a->d_inner * a->d_state;
-    const args k = {*a, segment, n, workspace, workspace + a->n_seq * n * n_state};
-    return sp_by_type(type, [&](auto t) {
-        return launch_split<decltype(t)>(k, len_max, static_cast<cudaStream_t>(stream));
+    const int64_t n_state = a->d_inner * a->d_state;
+    const args k = {*a, segment, workspace, workspace + n_slot(*a, n_tok, segment) * n_state};
+    return by_types(type, part_type, [&](auto t, auto p) {
+        return launch_split<decltype(t), decltype(p)>(k, len_max,
+                                                      static_cast<cudaStream_t>(stream));
     });
 }

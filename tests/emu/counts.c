@@ -3,15 +3,17 @@
  * that are the least possible: inputs once, outputs once.
  *
  * Each access of each thread counts, also where the lanes of a warp read one address together. Of
- * state-spaces/mamba the counts are of its selective_scan_{fwd,bwd}_kernel.cuh; its bytes are what
- * a block for each channel must move: B and C (and two atomics for dB and dC) for every element and
- * state, beside the rows.
+ * state-spaces/mamba the counts are of its selective_scan_{fwd,bwd}_kernel.cuh; its bytes were not
+ * measured: they are what a block for each channel must move: B and C (and two atomics for dB and
+ * dC) for every element and state, beside the rows.
  *
- * Worse than theirs are shuffles only. Forward, 1.00 for 0.75: a scan over the warp's 4 threads in
- * time takes 4 shuffles, for the 4 tokens of a thread, where theirs has 16; the thread's other 4
- * are channels, which share B and C and make most barriers and the scan through shared memory
- * needless (barriers 0.02 for 0.15). Backward, 2.44 for 2.35: sums of dB and dC over channels are
- * made by shuffles, in place of atomics. */
+ * Worse than theirs are shuffles only. Forward, 1.00, 2.00 and 4.00 at 16, 8 and 4 items of a
+ * thread for their 0.75 at 16: a scan over the warp's 4 threads in time takes 4 shuffles, for the
+ * 4, 2 or 1 tokens of a thread, where theirs has as many tokens as items; the thread's other 4 are
+ * channels, which share B and C and make most barriers and the scan through shared memory needless
+ * (barriers 0.02 for 0.15). 8 and 4 items are for the ends of sequences, of up to 32 tokens, only.
+ * Backward, 2.75 for 2.35: sums of dB and dC over channels are made by shuffles, in place of
+ * atomics, and 0.31 make accesses of 16 bytes where a thread owns 8 (block.h). */
 #include "../check/kernel_conv.h"
 #include "../check/kernel_scan.h"
 #include "check_cuda.h"
@@ -50,32 +52,35 @@ static void tell(const char *name, const char *unit, const struct row *r, const 
 }
 static const char of_state[] = "element and state", of_element[] = "element";
 
-/* The scan of a length, which chooses K; states in and out, as in a document that goes on. */
-static struct row scan_fwd(int64_t len, int64_t segment, struct scan_case *s,
-                           struct scan_result *r) {
+/* The scan of a length, which chooses K; states in and out, as in a document that goes on. x, z and
+ * y are of `type`, dt, B and C f32, as a layer with products in bf16 has them. */
+static struct row scan_fwd(int64_t len, int64_t segment, enum sp_cuda_type type,
+                           struct scan_case *s, struct scan_result *r) {
     scan_make(s, 1, &len, D_INNER, D_STATE, 0, 0);
     *r = scan_forward(&kernel_state.path[0], s, D_INNER); /* its buffers, and chunk states */
     struct sp_scan a = scan_args(s);
     float *state = r->state;
     a.state_out = &state;
     a.y = r->y;
+    a.x = cuda_typed(a.x, len * D_INNER, type);
+    a.z = cuda_typed(a.z, len * D_INNER, type);
     emu_counts_reset();
     emu_configure(EMU_NATURAL, 1);
     int error;
     if (segment > 0) {
         float *work = kernel_floats(sp_scan_split_cuda_workspace(&a, len, segment));
-        error = sp_scan_split_cuda(&a, SP_CUDA_F32, len, segment, work, NULL);
+        error = sp_scan_split_cuda(&a, type, SP_CUDA_F32, len, len, segment, work, NULL);
     } else {
-        error = sp_scan_fwd_cuda(&a, SP_CUDA_F32, len, NULL);
+        error = sp_scan_fwd_cuda(&a, type, SP_CUDA_F32, len, NULL);
     }
-    double rows = 16 + 8. * D_STATE / D_INNER;
+    double rows = 4 + 3 * (double)cuda_size(type) + 8. * D_STATE / D_INNER;
     return counted(error, (double)(len * D_INNER), D_STATE,
                    rows + 12. * D_STATE / (double)len); /* states in and out, A */
 }
 static struct row scan_bwd(int deterministic) {
     struct scan_case s;
     struct scan_result r;
-    scan_fwd(LEN, 0, &s, &r);
+    scan_fwd(LEN, 0, SP_CUDA_F32, &s, &r);
     scan_backward(&kernel_state.path[0], &s, D_INNER, &r); /* for its buffers */
     struct sp_scan a = scan_args(&s);
     a.chunk_state = r.chunk;
@@ -97,7 +102,7 @@ static struct row scan_bwd(int deterministic) {
     return counted(error, LEN * D_INNER, D_STATE, rows + chunks + 20. * D_STATE / LEN);
 }
 
-static struct row conv(bool backward) {
+static struct row conv(bool backward, enum sp_cuda_type type) {
     struct conv_case s;
     int64_t len = LEN;
     conv_make(&s, 1, &len, 128, D_CONV, true, true, 0);
@@ -108,6 +113,7 @@ static struct row conv(bool backward) {
     float *state = r.state, *before = r.dstate;
     a.state_out = &state;
     a.y = r.y;
+    a.x = cuda_typed(a.x, LEN * 128, type);
     struct sp_conv_grad g = {.dy = s.dy, .lddy = 128, .dx = r.dx, .lddx = 128, .dw = r.dw};
     g.dbias = r.dbias;
     g.dstate_out = &after;
@@ -115,12 +121,12 @@ static struct row conv(bool backward) {
     float *work = kernel_floats(sp_conv_bwd_cuda_workspace(&a, LEN));
     emu_counts_reset();
     int error = backward ? sp_conv_bwd_cuda(&a, &g, SP_CUDA_F32, LEN, work, NULL)
-                         : sp_conv_fwd_cuda(&a, SP_CUDA_F32, LEN, NULL);
+                         : sp_conv_fwd_cuda(&a, type, LEN, NULL);
     double once = (backward ? 15 + 20 : 5 + 6) * 4. / LEN; /* weights, states, their gradients */
-    return counted(error, LEN * 128., 1, (backward ? 12 : 8) + once);
+    return counted(error, LEN * 128., 1, (backward ? 3 : 2) * (double)cuda_size(type) + once);
 }
 
-static struct row norm(bool backward) {
+static struct row norm(bool backward, enum sp_cuda_type type) {
     enum { ROWS = 64 };
     struct sp_rmsnorm a = {.d = D_MODEL, .ldx = D_MODEL, .ldy = D_MODEL, .eps = 1e-5f};
     a.x = kernel_random(ROWS * D_MODEL, -2, 2);
@@ -133,8 +139,9 @@ static struct row norm(bool backward) {
     float *work = kernel_floats(sp_rmsnorm_bwd_cuda_workspace(&a, ROWS));
     emu_counts_reset();
     int error = backward ? sp_rmsnorm_bwd_cuda(&a, &g, SP_CUDA_F32, ROWS, work, NULL)
-                         : sp_rmsnorm_fwd_cuda(&a, SP_CUDA_F32, ROWS, NULL);
-    return counted(error, ROWS * D_MODEL, 1, (backward ? 16 : 8) + (backward ? 12. : 4.) / ROWS);
+                         : sp_rmsnorm_fwd_cuda(&a, type, ROWS, NULL);
+    const double least = backward ? 16 + 12. / ROWS : 4 + (double)cuda_size(type) + 4. / ROWS;
+    return counted(error, ROWS * D_MODEL, 1, least);
 }
 
 /* The 130m shape; per channel of a sequence. */
@@ -186,36 +193,45 @@ int main(int argc, char **argv) {
     struct scan_case s;
     struct scan_result res;
     const char theirs[] = "loads 1.77 stores 0.62 (global and shared), shuffles 0.75, barriers "
-                          "0.15; bytes per element 144 or more";
-    struct row k1 = scan_fwd(16, 0, &s, &res), k2 = scan_fwd(32, 0, &s, &res);
+                          "0.15; bytes per element, by reckoning from its source, 144 or more";
+    const enum sp_cuda_type f32 = SP_CUDA_F32, bf16 = SP_CUDA_BF16;
+    struct row k1 = scan_fwd(16, 0, f32, &s, &res), k2 = scan_fwd(32, 0, f32, &s, &res);
     kernel_end_case();
-    struct row fwd = scan_fwd(LEN, 0, &s, &res), split = scan_fwd(LEN, 128, &s, &res);
+    struct row fwd = scan_fwd(LEN, 0, f32, &s, &res), split = scan_fwd(LEN, 128, f32, &s, &res);
+    struct row half = scan_fwd(LEN, 0, bf16, &s, &res);
     kernel_end_case();
     tell("scan_fwd, 4 items", of_state, &k1, NULL);
     tell("scan_fwd, 8 items", of_state, &k2, NULL);
     tell("scan_fwd, 16 items", of_state, &fwd, theirs);
     tell("scan_split", of_state, &split, NULL);
+    tell("scan_fwd, bf16", of_state, &half, NULL);
     struct row bwd = scan_bwd(0), same = scan_bwd(1);
     kernel_end_case();
     tell("scan_bwd", of_state, &bwd,
          "loads 4.53 stores 2.76 (global and shared), shuffles 2.35, barriers 0.30, atomics 2.00; "
-         "bytes per element 284 or more");
+         "bytes per element, by reckoning from its source, 284 or more");
     tell("scan_bwd, deterministic", of_state, &same, NULL);
-    struct row conv_fwd = conv(false), conv_bwd = conv(true);
+    struct row conv_fwd = conv(false, f32), conv_bwd = conv(true, f32);
+    struct row conv_half = conv(false, bf16);
     kernel_end_case();
-    struct row norm_fwd = norm(false), norm_bwd = norm(true);
+    struct row norm_fwd = norm(false, f32), norm_bwd = norm(true, f32);
+    struct row norm_half = norm(false, bf16);
     kernel_end_case();
     tell("conv_fwd", of_element, &conv_fwd, NULL);
+    tell("conv_fwd, bf16", of_element, &conv_half, NULL);
     tell("conv_bwd", of_element, &conv_bwd, NULL);
     tell("rmsnorm_fwd", of_element, &norm_fwd, NULL);
+    tell("rmsnorm_fwd, bf16", of_element, &norm_half, NULL);
     tell("rmsnorm_bwd", of_element, &norm_bwd, NULL);
     tell_layer("forward", &norm_fwd, &conv_fwd, &fwd, 8. * D_STATE / D_INNER);
+    tell_layer("forward in bf16", &norm_half, &conv_half, &half, 8. * D_STATE / D_INNER);
     tell_layer("backward", &norm_bwd, &conv_bwd, &bwd, 16. * D_STATE / D_INNER);
     for (int64_t n = 1; n <= 4; n += 3) {
-        struct row step = mixer_step(n, SP_CUDA_F32), half = mixer_step(n, SP_CUDA_BF16);
+        struct row step = mixer_step(n, f32), step_half = mixer_step(n, bf16);
         kernel_end_case();
         tell(n == 1 ? "mixer_step, f32 x 1" : "mixer_step, f32 x 4", of_element, &step, NULL);
-        tell(n == 1 ? "mixer_step, bf16 x 1" : "mixer_step, bf16 x 4", of_element, &half, NULL);
+        tell(n == 1 ? "mixer_step, bf16 x 1" : "mixer_step, bf16 x 4", of_element, &step_half,
+             NULL);
     }
     check_ok(launched, "all launches run");
     check_ok(bwd.atomic < 0.1 && same.atomic == 0,

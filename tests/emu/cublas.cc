@@ -34,8 +34,8 @@ struct product {
     int64_t m, n, k, lda, ldb, ldc;
     float alpha, beta;
     const void *a, *b;
-    cudaDataType type;
-    float *c;
+    cudaDataType type, c_type;
+    void *c;
 
     bool in_bounds() const {
         const size_t size = type == CUDA_R_32F ? 4 : 2;
@@ -45,7 +45,20 @@ struct product {
         };
         return emu_device_range(a, size * (trans_a ? span(k, m, lda) : span(m, k, lda)), "A") &&
                emu_device_range(b, size * (trans_b ? span(n, k, ldb) : span(k, n, ldb)), "B") &&
-               emu_device_range(c, 4 * span(m, n, ldc), "C");
+               emu_device_range(c, (c_type == CUDA_R_32F ? 4 : 2) * span(m, n, ldc), "C");
+    }
+    /* C[at] = value + beta C[at]; with beta 0, C is not read. */
+    void put(int64_t at, float value) const {
+        float *wide = static_cast<float *>(c) + at;
+        if (beta != 0) value += beta * *wide;
+        if (c_type == CUDA_R_32F) {
+            *wide = value;
+            return;
+        }
+        uint32_t bits; /* to the nearest, ties to even */
+        memcpy(&bits, &value, sizeof bits);
+        bits = value == value ? bits + 0x7fff + (bits >> 16 & 1) : bits | 1u << 22;
+        static_cast<uint16_t *>(c)[at] = uint16_t(bits >> 16);
     }
     void run() const {
         if (!in_bounds()) return;
@@ -54,10 +67,9 @@ struct product {
         for (int64_t j = 0; j < n; j++)
             for (int64_t i = 0; i < m; i++) {
                 const float *row = &x[size_t(i * k)], *col = &y[size_t(j * k)];
-                float sum = 0, *to = c + i + j * ldc;
+                float sum = 0;
                 for (int64_t p = 0; p < k; p++) sum += row[p] * col[p];
-                *to =
-                    beta == 0 ? alpha * sum : alpha * sum + beta * *to; /* beta 0: C is not read */
+                put(i + j * ldc, alpha * sum);
             }
     }
 };
@@ -122,8 +134,10 @@ cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t trans_a,
                  a,
                  b,
                  a_type,
-                 static_cast<float *>(c)};
-    if (a_type != b_type || c_type != CUDA_R_32F || compute != CUBLAS_COMPUTE_32F)
+                 c_type,
+                 c};
+    if (a_type != b_type || (c_type != CUDA_R_32F && c_type != a_type) ||
+        (c_type != CUDA_R_32F && p.beta != 0) || compute != CUBLAS_COMPUTE_32F)
         return CUBLAS_STATUS_NOT_SUPPORTED;
     const int64_t a_rows = p.trans_a ? k : m, b_rows = p.trans_b ? n : k;
     if (m < 0 || n < 0 || k < 0 || lda < (a_rows > 1 ? a_rows : 1) ||

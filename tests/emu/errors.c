@@ -111,10 +111,10 @@ static void check_scan(enum sp_cuda_type type) {
     for (int64_t i = 0; i < STATES; i++) h[i] = (double)s.state_in[0][i];
     scan_oracle(&s, 0, y, h);
     float *work = kernel_floats(sp_scan_split_cuda_workspace(&a, LEN, 64));
-    bool cut_ok = cuda_launched(sp_scan_split_cuda(&a, type, LEN, 64, work, NULL));
+    bool cut_ok = cuda_launched(sp_scan_split_cuda(&a, type, type, LEN, LEN, 64, work, NULL));
     cut[0] = distance(cuda_to_floats(a.y, LEN * D, type), y, LEN * D);
     cut[1] = distance(state, h, STATES);
-    bool fwd_ok = cuda_launched(sp_scan_fwd_cuda(&a, type, LEN, NULL));
+    bool fwd_ok = cuda_launched(sp_scan_fwd_cuda(&a, type, type, LEN, NULL));
     fwd[0] = distance(cuda_to_floats(a.y, LEN * D, type), y, LEN * D);
     fwd[1] = distance(state, h, STATES);
     const float *after = s.dstate_out;

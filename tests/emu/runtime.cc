@@ -5,8 +5,9 @@
  * overlap with work have to be of pinned memory.
  *
  * $STATEPIPE_EMU, a list with commas, chooses: seed=N (work also runs earlier, at random, and
- * threads in a random order), memory=BYTES, and the errors: no-driver, old-driver, no-device,
- * arch=XY, no-image, old-ptx, fail=N (the Nth call fails), trace (calls are counted on stderr). */
+ * threads in a random order), memory=BYTES, sms=N (multiprocessors), and the errors: no-driver,
+ * old-driver, no-device, arch=XY, no-image, old-ptx, no-managed, fail=N (the Nth call fails), trace
+ * (calls are counted on stderr). */
 #include "runtime.h"
 #include "emu.h"
 
@@ -55,14 +56,15 @@ struct allocation {
 };
 
 struct {
-    bool no_driver, old_driver, no_device, no_image, old_ptx, trace;
-    long seed, arch = 80, fail;
+    bool no_driver, old_driver, no_device, no_image, old_ptx, no_managed, trace;
+    long seed, arch = 80, fail, sms = 16;
     size_t memory = size_t(1) << 30;
     long n_call;
     uint64_t random;
 } config;
 
-std::map<const char *, allocation> device, pinned; /* by start */
+std::map<const char *, allocation> device, pinned, managed; /* by start */
+emu_stream default_stream;
 std::vector<emu_stream *> streams;
 size_t used;
 int depth; /* of work that runs */
@@ -89,9 +91,11 @@ void configure() {
         config.no_device |= word == "no-device";
         config.no_image |= word == "no-image";
         config.old_ptx |= word == "old-ptx";
+        config.no_managed |= word == "no-managed";
         config.trace |= word == "trace";
         config.seed = number(word, "seed=", config.seed);
         config.arch = number(word, "arch=", config.arch);
+        config.sms = number(word, "sms=", config.sms);
         config.fail = number(word, "fail=", config.fail);
         config.memory = size_t(number(word, "memory=", long(config.memory)));
     }
@@ -174,6 +178,7 @@ void free_device(void *p) {
 /* ---- streams ----------------------------------------------------------------------------------*/
 
 bool known(const emu_stream *stream) {
+    if (!stream) return true; /* the default one */
     for (const emu_stream *s : streams)
         if (s == stream) return true;
     return false;
@@ -243,6 +248,7 @@ cudaError_t emu_enter() {
 }
 
 void emu_enqueue(cudaStream_t stream, std::function<void()> work) {
+    if (!stream) stream = &default_stream;
     if (stream->capture) {
         stream->capture->work.push_back(std::move(work));
     } else {
@@ -306,7 +312,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *prop, int number) {
     prop->totalGlobalMem = config.memory;
     prop->major = int(config.arch / 10);
     prop->minor = int(config.arch % 10);
-    prop->multiProcessorCount = 1;
+    prop->multiProcessorCount = int(config.sms);
     prop->memoryPoolsSupported = 1;
     return cudaSuccess;
 }
@@ -400,6 +406,44 @@ cudaError_t cudaMemsetAsync(void *p, int value, size_t n_bytes, cudaStream_t str
         if (emu_device_range(p, n_bytes, "a fill")) memset(p, value, n_bytes);
     });
     return cudaSuccess;
+}
+
+/* ---- memory that host and device share --------------------------------------------------------*/
+
+cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr, int) {
+    *value = !config.no_managed;
+    return emu_enter();
+}
+
+/* Of the default stream's work: nobody uses another beside such memory. */
+cudaError_t cudaDeviceSynchronize(void) {
+    cudaError_t error = emu_enter();
+    if (error) return error;
+    run_all(&default_stream);
+    return lasting;
+}
+
+cudaError_t cudaMallocManaged(void **p, size_t n_bytes, unsigned) {
+    *p = nullptr;
+    cudaError_t error = emu_enter();
+    if (error) return error;
+    allocation a = new_pages(n_bytes, alignment);
+    managed[a.start] = a;
+    *p = a.start;
+    return cudaSuccess;
+}
+
+cudaError_t cudaFree(void *p) {
+    auto found = managed.find(static_cast<char *>(p));
+    if (found == managed.end()) return cudaErrorInvalidValue;
+    free_pages(found->second);
+    managed.erase(found);
+    return emu_enter();
+}
+
+cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes, const void *p) {
+    attributes->type = find(managed, p, 1) ? cudaMemoryTypeManaged : cudaMemoryTypeUnregistered;
+    return emu_enter();
 }
 
 /* ---- streams and events -----------------------------------------------------------------------*/

@@ -13,17 +13,17 @@ struct outcome {
     bool ok;
 };
 
-/* The case on the emulated device, cut into segments (0: not); its inputs are rounded to `type`
- * first. */
-static struct outcome run_cut(struct scan_case *s, enum sp_cuda_type type, bool in_place,
-                              int64_t segment) {
+/* The case on the emulated device, cut into segments (0: not); its inputs are rounded to `type` or
+ * part_type first. */
+static struct outcome run_cut(struct scan_case *s, enum sp_cuda_type type,
+                              enum sp_cuda_type part_type, bool in_place, int64_t segment) {
     struct sp_scan a = scan_args(s);
     int64_t wide = s->n_tok * a.ldy, n_len = 0;
     a.x = cuda_typed(a.x, wide, type);
-    a.dt = cuda_typed(a.dt, wide, type);
+    a.dt = cuda_typed(a.dt, wide, part_type);
     a.z = cuda_typed(a.z, wide, type);
-    a.B = cuda_typed(a.B, s->n_tok * a.ldb, type);
-    a.C = cuda_typed(a.C, s->n_tok * a.ldc, type);
+    a.B = cuda_typed(a.B, s->n_tok * a.ldb, part_type);
+    a.C = cuda_typed(a.C, s->n_tok * a.ldc, part_type);
     struct outcome o = {.state = cuda_output(a.n_seq * s->n_state, SP_CUDA_F32),
                         .chunk = cuda_output(s->n_chunk * s->n_state, SP_CUDA_F32)};
     float *state_out[SCAN_SEQ_MAX];
@@ -43,10 +43,10 @@ static struct outcome run_cut(struct scan_case *s, enum sp_cuda_type type, bool 
     cuda_next_schedule();
     int error;
     if (segment > 0) {
-        float *work = cuda_output(sp_scan_split_cuda_workspace(&a, n_len, segment), SP_CUDA_F32);
-        error = sp_scan_split_cuda(&a, type, n_len, segment, work, NULL);
+        float *work = cuda_output(sp_scan_split_cuda_workspace(&a, s->n_tok, segment), SP_CUDA_F32);
+        error = sp_scan_split_cuda(&a, type, part_type, s->n_tok, n_len, segment, work, NULL);
     } else {
-        error = sp_scan_fwd_cuda(&a, type, n_len, NULL);
+        error = sp_scan_fwd_cuda(&a, type, part_type, n_len, NULL);
     }
     o.ok = cuda_launched(error);
     o.y = cuda_to_floats(a.y, wide, type);
@@ -55,7 +55,7 @@ static struct outcome run_cut(struct scan_case *s, enum sp_cuda_type type, bool 
 }
 
 static struct outcome run(struct scan_case *s, enum sp_cuda_type type, bool in_place) {
-    return run_cut(s, type, in_place, 0);
+    return run_cut(s, type, type, in_place, 0);
 }
 
 /* Rows of length ld against dense rows in double precision. */
@@ -168,7 +168,8 @@ static void check_states(void) {
             a.y = y;
             cuda_next_schedule();
             int64_t part_len = part_ends[1] - part_ends[0];
-            ok = cuda_launched(sp_scan_fwd_cuda(&a, SP_CUDA_F32, part_len, NULL)) && ok;
+            ok =
+                cuda_launched(sp_scan_fwd_cuda(&a, SP_CUDA_F32, SP_CUDA_F32, part_len, NULL)) && ok;
             if (part == 0)
                 alone = kernel_same_bits(state, whole.state + s.n_state, s.n_state) && alone &&
                         kernel_same_bits(y + ends[0] * a.ldy, whole.y + ends[0] * a.ldy, n * a.ldy);
@@ -183,8 +184,8 @@ static void check_states(void) {
 }
 
 /* Sequences cut into segments, beside some that are not: the same as in one piece up to rounding,
- * to the bit where a sequence is no longer than a segment, in every schedule the same bits. */
-static void check_split(enum sp_cuda_type type, int n_case) {
+ * to the bit where a sequence has no whole segment, in every schedule the same bits. */
+static void check_split(enum sp_cuda_type type, enum sp_cuda_type part_type, int n_case) {
     static const int64_t longer[] = {63, 64, 65, 127, 128, 129, 200, 257};
     struct kernel_error oracle[2] = {0}, chunk = {0};
     bool ok = true, same = true, uncut = true;
@@ -194,8 +195,9 @@ static void check_split(enum sp_cuda_type type, int n_case) {
         int64_t len[3] = {PICK(longer), i % 2 ? 15 : 60, PICK(longer)};
         scan_make(&s, check_random_int(1, 3), len, PICK(inners), PICK(state_sizes),
                   i % SCAN_N_OPTIONS, i % 3 * 2);
-        struct outcome o = run_cut(&s, type, false, segment);
-        struct outcome again = run_cut(&s, type, i % 2, segment), whole = run(&s, type, false);
+        struct outcome o = run_cut(&s, type, part_type, false, segment);
+        struct outcome again = run_cut(&s, type, part_type, i % 2, segment);
+        struct outcome whole = run_cut(&s, type, part_type, false, 0);
         struct scan_result r = scan_forward(&kernel_state.path[0], &s, s.a.d_inner);
         ok = ok && o.ok && again.ok && whole.ok;
         compare_oracle(oracle, &s, &o);
@@ -204,20 +206,67 @@ static void check_split(enum sp_cuda_type type, int n_case) {
         for (int64_t t = 0; t < s.n_tok; t++)
             same = same && kernel_same_bits(o.y + t * s.a.ldy, again.y + t * s.a.ldy, s.a.d_inner);
         for (int64_t q = 0; q < s.a.n_seq; q++)
-            if (len[q] <= segment)
+            if (len[q] < segment)
                 uncut = uncut && kernel_same_bits(o.state + q * s.n_state,
                                                   whole.state + q * s.n_state, s.n_state);
         kernel_end_case();
     }
     const char *name = cuda_type_name[type];
+    const char *with = part_type == type ? "" : " with dt, B, C in f32";
     check_ok(ok && kernel_error(&oracle[0]) < cuda_tolerance[type] &&
                  kernel_error(&oracle[1]) < 1e-6,
-             "scan_split_cuda %s: y %.2g, final states %.2g from double precision", name,
+             "scan_split_cuda %s%s: y %.2g, final states %.2g from double precision", name, with,
              kernel_error(&oracle[0]), kernel_error(&oracle[1]));
-    check_ok(kernel_error(&chunk) < 1e-6, "scan_split_cuda %s: chunk states %.2g from plain C",
-             name, kernel_error(&chunk));
-    check_ok(same, "scan_split_cuda %s: the same bits in every schedule, also in place", name);
-    check_ok(uncut, "scan_split_cuda %s: what is not cut has the bits it has in one piece", name);
+    check_ok(kernel_error(&chunk) < 1e-6, "scan_split_cuda %s%s: chunk states %.2g from plain C",
+             name, with, kernel_error(&chunk));
+    check_ok(same, "scan_split_cuda %s%s: the same bits in every schedule, also in place", name,
+             with);
+    check_ok(uncut, "scan_split_cuda %s%s: what is not cut has the bits it has in one piece", name,
+             with);
+}
+
+/* Tokens [first, end) of the case's only sequence, from `from` into state and y; false: it failed.
+ */
+static bool run_part(const struct scan_case *s, int64_t first, int64_t end, int64_t segment,
+                     const float *from, float *state, float *y) {
+    struct sp_scan a = scan_args(s);
+    const int64_t ends[2] = {first, end}, n_tok = end - first;
+    a.cu_seqlens = ends;
+    a.state_in = &from;
+    a.state_out = &state;
+    a.y = y;
+    cuda_next_schedule();
+    if (segment == 0)
+        return cuda_launched(sp_scan_fwd_cuda(&a, SP_CUDA_F32, SP_CUDA_F32, n_tok, NULL));
+    float *work = cuda_output(sp_scan_split_cuda_workspace(&a, n_tok, segment), SP_CUDA_F32);
+    return cuda_launched(
+        sp_scan_split_cuda(&a, SP_CUDA_F32, SP_CUDA_F32, n_tok, n_tok, segment, work, NULL));
+}
+
+/* A document that is cut where its pieces may be cut keeps its bits, whatever tiles its end takes;
+ * aligned, as others have one tile only. */
+static void check_cuts(void) {
+    static const int64_t rests[] = {0, 1, 15, 16, 17, 31, 32, 33, 63};
+    bool same[2] = {true, true}, ok = true;
+    for (int i = 0; i < cuda_cases(12); i++) {
+        struct scan_case s;
+        int64_t segment = i % 2 * 64, unit = 64, whole = check_random_int(1, 3) * unit;
+        int64_t len = whole + PICK(rests), cut = check_random_int(1, whole / unit) * unit;
+        scan_make(&s, 1, &len, 16 * check_random_int(1, 3), 8, i % SCAN_N_OPTIONS, 0);
+        float *y[2] = {cuda_output(len * s.a.ldy, SP_CUDA_F32),
+                       cuda_output(len * s.a.ldy, SP_CUDA_F32)};
+        float *state[2] = {kernel_floats(s.n_state), kernel_floats(s.n_state)};
+        const float *from = s.a.state_in ? s.state_in[0] : NULL;
+        ok = run_part(&s, 0, len, segment, from, state[0], y[0]) && ok;
+        ok = run_part(&s, 0, cut, segment, from, state[1], y[1]) && ok;
+        if (cut < len) ok = run_part(&s, cut, len, segment, state[1], state[1], y[1]) && ok;
+        same[segment > 0] = same[segment > 0] && kernel_same_bits(y[0], y[1], len * s.a.ldy) &&
+                            kernel_same_bits(state[0], state[1], s.n_state);
+        kernel_end_case();
+    }
+    check_ok(ok && same[0], "scan_fwd_cuda: cut at a multiple of %d tokens, the same bits",
+             SP_SCAN_CHUNK);
+    check_ok(ok && same[1], "scan_split_cuda: cut at a multiple of its segment, the same bits");
 }
 
 /* The largest state asks for more shared memory than a kernel gets unasked on most devices; A and
@@ -242,7 +291,10 @@ int main(int argc, char **argv) {
     check_schedules();
     check_states();
     for (int type = 0; type < CUDA_N_TYPE; type++)
-        check_split((enum sp_cuda_type)type, cuda_cases(type == 0 ? 12 : 4));
+        check_split((enum sp_cuda_type)type, (enum sp_cuda_type)type,
+                    cuda_cases(type == 0 ? 12 : 4));
+    check_split(SP_CUDA_BF16, SP_CUDA_F32, cuda_cases(4));
+    check_cuts();
     check_large_state();
     return check_end();
 }

@@ -1,4 +1,4 @@
-/* The part of the CUDA runtime that the backend uses, as tests/emu/runtime.cc gives it on the CPU:
+/* The part of the CUDA runtime that the backend and on_gpu.cc use, as tests/emu/runtime.cc gives it on the CPU:
  * declarations and values as in NVIDIA's header of this name, whose documentation holds. */
 #ifndef SP_EMU_CUDA_RUNTIME_API_H
 #define SP_EMU_CUDA_RUNTIME_API_H
@@ -69,6 +69,18 @@ cudaError_t cudaFreeHost(void *p);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n_bytes, enum cudaMemcpyKind kind,
                             cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void *p, int value, size_t n_bytes, cudaStream_t stream);
+
+enum cudaDeviceAttr { cudaDevAttrConcurrentManagedAccess = 89 };
+enum cudaMemoryType { cudaMemoryTypeUnregistered = 0, cudaMemoryTypeManaged = 3 };
+struct cudaPointerAttributes {
+    enum cudaMemoryType type;
+};
+#define cudaMemAttachGlobal 1
+cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attr, int device);
+cudaError_t cudaDeviceSynchronize(void);
+cudaError_t cudaMallocManaged(void **p, size_t n_bytes, unsigned flags);
+cudaError_t cudaFree(void *p);
+cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes, const void *p);
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
