@@ -252,10 +252,32 @@ $(BUILD)/plugin/cuda.so: $(CUDA_PLUGIN_OBJ)
 	$(Q)$(CXX) -shared $(PLUGIN_LINK) $(LDFLAGS) -o $@ $^ -L$(CUDA_HOME)/lib64 -lcudart_static \
 	    -lcublas -lrt -ldl -lpthread
 
-# The checks of the kernels for a GPU (tests/gpu-check), and all of them for the emulator.
+# The checks of the kernels for a GPU (tests/gpu-check); and the same on the emulated runtime, where
+# what a check asks of the GPU has other names than what the runtime asks of the emulator.
 GPU_NAMES := $(filter-out emulator counts,$(EMU_NAMES))
-emu-checks: $(EMU_NAMES:%=$(BUILD)/check/cuda_%)
+GPU_EMU   := $(GPU_NAMES:%=$(BUILD)/gpu-emu/cuda_%)
+GPU_WRAP  := -Wl,--wrap=posix_memalign,--wrap=free
+GPU_ASKED := $(foreach f,fault configure schedule_name counted counts_reset,-Demu_$(f)=gpu_$(f))
 gpu-checks: $(GPU_NAMES:%=$(BUILD)/gpu/cuda_%)
+gpu-checks-emu: $(GPU_EMU)
+$(BUILD)/gpu-emu/on_gpu.o: tests/emu/on_gpu.cc
+	@mkdir -p $(@D)
+	$(call say,CXX,"$< for emu")
+	$(Q)$(CXX) $(EMU_FLAGS) $(CFLAGS) -Itests/emu/cuda $(GPU_ASKED) -c -o $@ $<
+$(BUILD)/gpu-emu/%.o: tests/emu/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,"$< for emu")
+	$(Q)$(CC) $(ALL_CFLAGS) $(GPU_ASKED) -Dmain=check_main -Wno-missing-prototypes -c -o $@ $<
+$(BUILD)/gpu-emu/cuda_%: $(BUILD)/gpu-emu/%.o $(BUILD)/gpu-emu/on_gpu.o $(BUILD)/emu/runtime.o \
+    $(addprefix $(BUILD)/emu/,$(EMU_KERNELS) $(EMU_CORE)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(GPU_WRAP) -lm
+ifneq ($(EMU_CXX),)
+ifeq ($(SAN),0)
+check: $(GPU_EMU)
+endif
+endif
 $(BUILD)/gpu/on_gpu.o: tests/emu/on_gpu.cc
 	@mkdir -p $(@D)
 	$(call say,CXX,$<)
@@ -268,8 +290,8 @@ $(BUILD)/gpu/cuda_%: $(BUILD)/gpu/%.o $(BUILD)/gpu/on_gpu.o \
     $(addprefix $(BUILD)/cuda/,$(CUDA_SRC:.cu=.o)) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ -Wl,--wrap=posix_memalign,--wrap=free -L$(CUDA_HOME)/lib64 \
-	    -lcudart_static -lrt -ldl -lpthread -lm
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(GPU_WRAP) -L$(CUDA_HOME)/lib64 -lcudart_static \
+	    -lrt -ldl -lpthread -lm
 
 # What ptxas says of each kernel, and its machine code. One architecture for `make check`.
 CUDA_ARCHS      ?= 75 80 86 89 90 100 120
@@ -442,7 +464,7 @@ clean:
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: bench-model all programs emu-checks gpu-checks FORCE help deps demo model cuda check bench fuzz install \
+.PHONY: bench-model all programs gpu-checks gpu-checks-emu FORCE help deps demo model cuda check bench fuzz install \
     uninstall format clean
 -include $(OBJ:.o=.d) $(EMU_OBJ:.o=.d) $(EMU_PLUGIN_OBJ:.o=.d) $(CUDA_PLUGIN_OBJ:.o=.d) \
     $(GPU_NAMES:%=$(BUILD)/gpu/%.d)

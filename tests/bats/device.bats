@@ -253,6 +253,21 @@ both() {
     run -2 "$TREE/tests/gpu-check" --what
 }
 
+@test "gpu-check runs the kernels' checks as on a GPU, and a kernel with a bug fails them" {
+    needs_emulator
+    [ "${SAN:-0}" = 0 ] || skip "its programs are not built with sanitizers"
+    export EMU_SCHEDULE=random # fewer cases
+    run -0 "$TREE/tests/gpu-check" --device emu --parts kernels
+    [ "$(grep -c '^ok      kernels: cuda_' <<<"$output")" = 7 ]
+    [[ $output == *"gpu-check: all is well" ]]
+    EMU_PLANTED="code stale segment" run -1 "$TREE/tests/gpu-check" --device emu --parts kernels
+    [[ $output == *"not ok"*"scan_split_cuda f32"*"FAILED  kernels: cuda_scan_fwd (exit 1)"*"2 parts failed" ]]
+    EMU_PLANTED="code store past the tail" run -1 "$TREE/tests/gpu-check" --device emu --parts kernels
+    [[ $output == *"FAILED  kernels: cuda_conv (exit 139)"* ]]
+    STATEPIPE_EMU=no-managed run -1 "$TREE/tests/gpu-check" --device emu --parts kernels
+    [[ $output == *"this system does not let host and GPU share memory"*"(exit 69)"*"7 parts failed" ]]
+}
+
 @test "doctor says what devices there are" {
     needs_emulator
     run -0 "$STATEPIPE_BUILD/bin/doctor"

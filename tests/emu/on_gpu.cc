@@ -1,7 +1,8 @@
 /* The checks of the CUDA kernels on a GPU (tests/gpu-check): the same sources as under the
  * emulator, linked with the kernels that nvcc made and with this in the emulator's place.
  * Everything that a check has, its stack too, is memory that host and device share, so that nothing
- * in it has to be copied; a launch is over when the check asks whether it had a fault. */
+ * in it has to be copied; a launch is over when the check asks whether it had a fault. The emulated
+ * runtime runs all of this, too (build/gpu-emu), as a check of this file. */
 #include "emu_control.h"
 
 #include <cuda_runtime_api.h>
