@@ -464,7 +464,7 @@ clean:
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: bench-model all programs gpu-checks gpu-checks-emu FORCE help deps demo model cuda check bench fuzz install \
-    uninstall format clean
+.PHONY: bench-model all programs gpu-checks gpu-checks-emu FORCE help deps demo model cuda check \
+    bench fuzz install uninstall format clean
 -include $(OBJ:.o=.d) $(EMU_OBJ:.o=.d) $(EMU_PLUGIN_OBJ:.o=.d) $(CUDA_PLUGIN_OBJ:.o=.d) \
-    $(GPU_NAMES:%=$(BUILD)/gpu/%.d)
+    $(foreach d,gpu gpu-emu,$(addprefix $(BUILD)/$(d)/,on_gpu.d $(GPU_NAMES:%=%.d)))

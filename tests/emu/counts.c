@@ -50,6 +50,9 @@ static void tell(const char *name, const char *unit, const struct row *r, const 
            r->exponential, r->atomic, r->bytes, r->least);
     if (theirs) printf("# %-24s %s\n", "  state-spaces/mamba", theirs);
 }
+static void explain(const char *why) {
+    if (check_state.bench) printf("#   %s\n", why);
+}
 static const char of_state[] = "element and state", of_element[] = "element";
 
 /* The scan of a length, which chooses K; states in and out, as in a document that goes on. x, z and
@@ -203,6 +206,9 @@ int main(int argc, char **argv) {
     tell("scan_fwd, 4 items", of_state, &k1, NULL);
     tell("scan_fwd, 8 items", of_state, &k2, NULL);
     tell("scan_fwd, 16 items", of_state, &fwd, theirs);
+    explain("more shuffles: 4 per scan over a warp's 4 threads in time, of 4, 2 or 1 tokens each, "
+            "where "
+            "theirs has as many tokens as items; in exchange, fewer loads, stores and barriers");
     tell("scan_split", of_state, &split, NULL);
     tell("scan_fwd, bf16", of_state, &half, NULL);
     struct row bwd = scan_bwd(0), same = scan_bwd(1);
@@ -210,6 +216,8 @@ int main(int argc, char **argv) {
     tell("scan_bwd", of_state, &bwd,
          "loads 4.53 stores 2.76 (global and shared), shuffles 2.35, barriers 0.30, atomics 2.00; "
          "bytes per element, by reckoning from its source, 284 or more");
+    explain("more shuffles: they add dB and dC over channels, in place of atomics, and make "
+            "accesses of 16 bytes (0.31 of them)");
     tell("scan_bwd, deterministic", of_state, &same, NULL);
     struct row conv_fwd = conv(false, f32), conv_bwd = conv(true, f32);
     struct row conv_half = conv(false, bf16);
