@@ -84,6 +84,26 @@ static enum sp_code check_options(struct sp_error *err) {
     return SP_OK;
 }
 
+/* What would be written over before it is read. A pattern's files are not known yet. */
+static enum sp_code check_inputs(int n_file, char **file, struct sp_error *err) {
+    static char standard_input[] = "-";
+    static char *no_file[] = {standard_input};
+    const char *const output[] = {opt.output, opt.checkpoint,
+                                  opt.dump_state && !strchr(opt.dump_state, '%') ? opt.dump_state
+                                                                                 : NULL};
+    enum sp_code code = SP_OK;
+    if (n_file == 0) n_file = 1, file = no_file;
+    for (size_t i = 0; i < sizeof output / sizeof *output && !code; i++) {
+        for (int k = 0; k < n_file && output[i] && !code; k++)
+            code = sp_io_check_output(output[i], file[k], err);
+        for (size_t k = i + 1; k < sizeof output / sizeof *output && output[i] && !code; k++)
+            if (output[k] && strcmp(output[i], output[k]) == 0)
+                code = sp_error_set(err, SP_E_USAGE, "two things would be written to %.300s",
+                                    output[i]);
+    }
+    return code;
+}
+
 /* Where -o says, in place of standard output. */
 static enum sp_code redirect(const struct sp_layers *layers, struct sp_error *err) {
     if (!opt.output) return SP_OK;
@@ -122,6 +142,7 @@ int main(int argc, char **argv) {
     enum sp_code code =
         opt.layers ? sp_option_range(opt.layers, "-l", &o.first, &o.last, &err) : SP_OK;
     if (!code) code = check_options(&err);
+    if (!code) code = check_inputs(n_operand, argv, &err);
     if (!code && !filter.silent && !opt.output) code = cli_refuse_terminal(opt.force, &err);
     if (!code) code = sp_layers_new(&layers, &o, &err);
     if (!code) code = redirect(layers, &err);

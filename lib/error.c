@@ -26,6 +26,14 @@ enum sp_code sp_error_prefix(struct sp_error *err, const char *fmt, ...) {
     return err->code;
 }
 
+enum sp_code sp_error_name(struct sp_error *err, const char *file) {
+    static const char reading[] = "reading ";
+    const char *at = err->msg;
+    if (strncmp(at, reading, strlen(reading)) == 0) at += strlen(reading);
+    bool named = strncmp(at, file, strlen(file)) == 0;
+    return named ? err->code : sp_error_prefix(err, "%s", file);
+}
+
 enum sp_code sp_error_memory(struct sp_error *err, const char *what) {
     return sp_error_set(err, SP_E_DEVICE, "out of memory for %s", what);
 }

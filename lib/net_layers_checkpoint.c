@@ -137,9 +137,9 @@ static enum sp_code load(struct sp_layers_checkpoint *c, const char *path, struc
     if (fd < 0) return sp_error_set(err, SP_E_NOINPUT, "cannot open %s: %s", path, strerror(errno));
     enum sp_code code = sp_reader_new(&r, fd, path, err);
     if (!code) {
-        sp_reader_expect(r, SP_READ_STATE);
+        sp_reader_expect(r, SP_READ_CHECKPOINT);
         code = parse(c, r, err);
-        if (code && !strstr(err->msg, path)) sp_error_prefix(err, "%s", path);
+        if (code) sp_error_name(err, path);
     }
     sp_reader_free(r);
     close(fd);

@@ -178,7 +178,7 @@ enum sp_code sp_state_read(struct sp_state **s, const char *path, struct sp_erro
     if (!code) {
         sp_reader_expect(r, SP_READ_STATE);
         code = sp_state_receive(s, r, err);
-        if (code && !strstr(err->msg, name)) sp_error_prefix(err, "%s", name);
+        if (code) sp_error_name(err, name);
     }
     sp_reader_free(r);
     close(fd);

@@ -49,6 +49,8 @@ enum sp_code sp_error_set(struct sp_error *err, enum sp_code code, const char *f
 /* Puts "prefix: " in front of the message and returns err->code. */
 enum sp_code sp_error_prefix(struct sp_error *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* The same with a file's name, where the message does not begin with it. */
+enum sp_code sp_error_name(struct sp_error *err, const char *file);
 /* SP_E_DEVICE: "out of memory for what". */
 enum sp_code sp_error_memory(struct sp_error *err, const char *what);
 /* The documented exit status of a code: 0, 2, 65, 66, 69, 70 or 74. */

@@ -108,7 +108,7 @@ bool sp_wire_again(int fd, short events);
 
 /* What a reader's input should be, for the advice when it is something else (a stream, unless said
  * otherwise). */
-enum sp_reader_use { SP_READ_STREAM, SP_READ_STATE };
+enum sp_reader_use { SP_READ_STREAM, SP_READ_STATE, SP_READ_CHECKPOINT };
 void sp_reader_expect(struct sp_reader *r, enum sp_reader_use use);
 
 #endif

@@ -155,9 +155,22 @@ static enum sp_code refuse_foreign(const struct sp_reader *r, const uint8_t *p, 
                             "%s is not a state: it looks like %s; `mamba-layer --dump-state` "
                             "writes states",
                             r->name, f.what);
+    if (r->use == SP_READ_CHECKPOINT)
+        return sp_error_set(err, SP_E_DATA,
+                            "%s is not a checkpoint: it looks like %s; give another name for it",
+                            r->name, f.what);
     return sp_error_set(err, SP_E_DATA, "%s is not a statepipe stream%s: it looks like %s%s%s",
                         r->name, r->offset ? " any more after its END" : "", f.what,
                         f.remedy ? ": " : "", f.remedy ? f.remedy : "");
+}
+
+static enum sp_code refuse_empty(const struct sp_reader *r, struct sp_error *err) {
+    static const char *const expected[] = {
+        [SP_READ_STREAM] = "statepipe stream was expected: an upstream program failed, or was left "
+                           "out",
+        [SP_READ_STATE] = "state was expected: did what should have written it fail?",
+        [SP_READ_CHECKPOINT] = "checkpoint was expected: remove it to start anew"};
+    return sp_error_set(err, SP_E_DATA, "%s is empty, where a %s", r->name, expected[r->use]);
 }
 
 /* At the start of a segment. *end: the input ended here, as it may after an END. */
@@ -173,11 +186,7 @@ static enum sp_code expect_magic(struct sp_reader *r, bool *end, struct sp_error
         enum sp_code code = read_once(r, NULL, 0, &got, err);
         if (code) return code;
     }
-    if (r->offset == 0)
-        return sp_error_set(err, SP_E_DATA,
-                            "%s is empty, where a statepipe stream was expected: an upstream "
-                            "program failed, or was left out",
-                            r->name);
+    if (r->offset == 0) return refuse_empty(r, err);
     *end = true;
     return SP_OK;
 }

@@ -173,6 +173,35 @@ END
     wait || true
 }
 
+@test "inputs, output, checkpoint and state are different files; what is no checkpoint is told by name" {
+    cp hidden h
+    pipe "mamba-layer --dump-state %n.state h >/dev/null"
+    mv 0.state s
+    for f in "--checkpoint F -o h h" "--checkpoint h -o OUT h" "--dump-state h h" "--checkpoint F -o ./h h" \
+        "--checkpoint F -o h <h"; do
+        run -2 --separate-stderr pipe "mamba-layer $f >out"
+        [ "$stderr" = "mamba-layer: the output would replace the input $([[ $f == *'<'* ]] && echo - || echo h): write to another file" ]
+    done
+    for f in "--checkpoint F -o F" "--checkpoint F -o OUT --dump-state F" "--checkpoint F -o OUT --dump-state OUT"; do
+        run -2 --separate-stderr pipe "mamba-layer $f h >out"
+        [[ "$stderr" == "mamba-layer: two things would be written to "[FO]* ]]
+    done
+    cmp h hidden
+    [ ! -e F ] && [ ! -e OUT ]
+    for f in s text none; do
+        printf 'some notes\n' >text
+        : >none
+        cp $f h
+        run -65 --separate-stderr pipe "mamba-layer --checkpoint h -o OUT hidden"
+        cmp $f h
+        case $f in
+        s) [ "$stderr" = "mamba-layer: h: it is a state, not a checkpoint" ] ;;
+        text) [ "$stderr" = "mamba-layer: h is not a checkpoint: it looks like text; give another name for it" ] ;;
+        none) [ "$stderr" = "mamba-layer: h is empty, where a checkpoint was expected: remove it to start anew" ] ;;
+        esac
+    done
+}
+
 @test "options that belong together" {
     run -2 --separate-stderr pipe "mamba-layer --checkpoint F hidden"
     [[ "$stderr" == *"--checkpoint needs -o FILE"* ]]
