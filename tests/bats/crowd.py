@@ -3,9 +3,9 @@
 
     crowd.py BIN PROCESSES [SEED]       run in a folder of its own; BIN: the folder of the programs
 
-Every process reads the same documents in an order of its own, which share beginnings of many lengths,
-and the cache is too small for all of their states. Each state that comes out is compared with that of
-a run without a cache.
+Every process reads the same documents in an order of its own, which share beginnings of many
+lengths, and the cache is too small for all of their states. Each state that comes out is compared
+with that of a run without a cache.
 """
 import os
 import random
@@ -13,7 +13,8 @@ import subprocess
 import sys
 import threading
 
-BIN, N, SEED = os.path.abspath(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else 1
+BIN, N = os.path.abspath(sys.argv[1]), int(sys.argv[2])
+SEED = int(sys.argv[3]) if sys.argv[3:] else 1
 STREAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stream.py")
 CACHE_BYTES_MAX = 1 << 20
 DOCUMENTS = [(seed, 600, common) for seed in (1, 2) for common in (0, 64, 300, 511, 512)]
