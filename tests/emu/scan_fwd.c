@@ -84,8 +84,10 @@ static void compare_oracle(struct kernel_error e[2], const struct scan_case *s,
 static void random_case(struct scan_case *s) {
     int64_t n_seq = check_random_int(1, 4), len[4];
     for (int i = 0; i < 4; i++) len[i] = PICK(lengths);
-    int64_t pad = check_random_int(0, 2) * 2; /* 0 and 4 leave rows aligned */
-    scan_make(s, n_seq, len, PICK(inners), PICK(state_sizes),
+    const bool wide = check_random() % 5 < 2; /* as accesses of 16 bytes want it */
+    int64_t pad = check_random_int(0, 2) * (wide ? 8 : 2);
+    scan_make(s, n_seq, len, wide ? 8 * check_random_int(1, 9) : PICK(inners),
+              wide ? 4 * check_random_int(1, 6) : PICK(state_sizes),
               (int)(check_random() % SCAN_N_OPTIONS), pad);
 }
 
