@@ -10,13 +10,8 @@ static const int64_t inners[] = {1, 4, 7, 36, 128, 131};
 static void random_case(struct conv_case *s, int i) {
     int64_t n_seq = check_random_int(1, CONV_SEQ_MAX), len[CONV_SEQ_MAX];
     for (int j = 0; j < CONV_SEQ_MAX; j++) len[j] = PICK(lengths);
-    const bool wide = i % 5 < 2; /* as accesses of 16 bytes want it */
-    conv_make(s, n_seq, len, wide ? 8 * check_random_int(1, 18) : PICK(inners),
-              i % 3 ? check_random_int(2, 4) : check_random_int(1, SP_CONV_WIDTH_MAX), i % 2,
-              i % 5 != 0,
-              i % 4  ? 0
-              : wide ? 8
-                     : 3);
+    conv_make(s, n_seq, len, PICK(inners), i % 3 ? 4 : check_random_int(1, SP_CONV_WIDTH_MAX),
+              i % 2, i % 5 != 0, i % 4 ? 0 : 3);
 }
 
 static int64_t longest(const struct sp_conv *a) {
