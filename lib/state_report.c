@@ -38,7 +38,7 @@ struct sp_part_report sp_state_report_last(const struct sp_state *s) {
 size_t sp_state_bytes(const struct sp_state *s) {
     size_t layers = s->layer_last - s->layer_first + 1;
     size_t n = layers * (sp_state_conv_size(s) + sp_state_ssm_size(s));
-    return (n + (s->has_last ? (size_t)s->d_model : 0)) * sizeof(float);
+    return n * sp_dtype_size(s->dtype) + (s->has_last ? (size_t)s->d_model * sizeof(float) : 0);
 }
 
 enum sp_code sp_state_check_finite(const struct sp_state *s, struct sp_error *err) {

@@ -14,7 +14,7 @@ struct sp_layer_report {
 /* layer is one of the state's. */
 struct sp_layer_report sp_state_report_layer(const struct sp_state *s, uint32_t layer);
 struct sp_part_report sp_state_report_last(const struct sp_state *s);
-size_t sp_state_bytes(const struct sp_state *s); /* of its numbers */
+size_t sp_state_bytes(const struct sp_state *s); /* of its numbers, in a file */
 /* SP_E_DATA names the first layer with NaN or infinity. */
 enum sp_code sp_state_check_finite(const struct sp_state *s, struct sp_error *err);
 

@@ -8,10 +8,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define FORMAT "statepipe state 1"
 #define VALUE_MAX 40
 #define DIM_MAX ((uint64_t)1 << 20) /* products of three stay below 2^64 */
+#define PIPE_BYTES_MAX ((size_t)1 << 30)
 
 /* ---- metadata ------------------------------------------------------------------------------- */
 
@@ -336,14 +338,27 @@ static enum sp_code import(const struct sp_safetensors *st, struct sp_state **ou
     return fill(st, &v, *out, edited, path, err);
 }
 
+/* What cannot be mapped is read into *bytes, which the caller frees behind st. */
+static enum sp_code open_tensors(struct sp_safetensors **st, char **bytes, const char *path,
+                                 const char *name, struct sp_error *err) {
+    struct stat info;
+    size_t n;
+    bool mapped = strcmp(path, "-") != 0 && (stat(path, &info) != 0 || S_ISREG(info.st_mode));
+    if (mapped) return sp_safetensors_open(st, path, err);
+    enum sp_code code = sp_io_slurp(bytes, &n, path, PIPE_BYTES_MAX, err);
+    return code ? code : sp_safetensors_parse(st, *bytes, n, name, err);
+}
+
 enum sp_code sp_state_import(struct sp_state **out, const char *path, bool edited,
                              struct sp_error *err) {
-    struct sp_safetensors *st;
+    const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
+    struct sp_safetensors *st = NULL;
+    char *bytes = NULL;
     *out = NULL;
-    enum sp_code code = sp_safetensors_open(&st, path, err);
-    if (code) return code;
-    code = import(st, out, edited, path, err);
+    enum sp_code code = open_tensors(&st, &bytes, path, name, err);
+    if (!code) code = import(st, out, edited, name, err);
     sp_safetensors_free(st);
+    free(bytes);
     if (code) {
         sp_state_free(*out);
         *out = NULL;

@@ -322,6 +322,9 @@ last_segment() { tail -c +$(($(LC_ALL=C grep -abo -P '\x93\xa9statepipe' "$1" | 
         [[ $stderr == "conv in $t: relative error at most "[0-9]*", rms 0.00"*" of "*" numbers have become 0
 ssm  in $t: relative error at most "* ]]
         [ "$(stat -c %s $t.state)" -lt $(($(stat -c %s r.state) * 3 / 4)) ]
+        # the size that info tells is that of the numbers in the file: all of it but names and padding
+        pipe "state info -j $t.state | python3 -c 'import json, os; d = json.load(open(0))
+assert 0 < os.stat(\"$t.state\").st_size - d[\"bytes\"] < 1000 + 500 * d[\"n_layer\"]'"
         run -0 pipe "state info $t.state"
         [[ ${lines[0]} == "$t.state: "*" tokens (converted), layers 0-$last of $((last + 1)), "*" MiB in $t" ]]
         run -0 pipe "state verify -m $model $t.state"
@@ -423,6 +426,21 @@ END
     : >empty
     run -65 pipe "state import empty"
     [ "$output" = "state: empty: not a safetensors file, or cut off within its header" ]
+}
+
+@test "import: from a pipe, and what comes through it is checked as a file is" {
+    run -0 pipe "state export a.state | state import - | cmp - a.state"
+    run -0 pipe "state import -o p.state <(state export a.state) && cmp p.state a.state"
+    pipe "state export -o x.safetensors a.state"
+    run -0 pipe "state import - <x.safetensors | cmp - a.state"
+    head -c 900 x.safetensors >cut.safetensors
+    run -65 pipe "cat cut.safetensors | state import -o y.state -"
+    [[ $output == "state: standard input: "* ]]
+    run -65 pipe "tr e f <x.safetensors | state import -o y.state -"
+    run -65 pipe "state import -o y.state - </dev/null"
+    [ "$output" = "state: standard input: not a safetensors file, or cut off within its header" ]
+    run -66 pipe "state import -o y.state ."
+    [ ! -e y.state ]
 }
 
 @test "mix: a weighted sum, through a pipe, with what it says of itself" {
