@@ -43,7 +43,6 @@ static struct sp_tensor view(float *data, uint32_t rank, const uint64_t *dim) {
     return t;
 }
 
-/* Transitions of the tag heads: counted for the one that was trained, carried over for others. */
 /* Scores already know what was read before; counts in full would say the same twice, and find too
  * little. */
 #define TRANSITION_WEIGHT 0.5f
@@ -54,6 +53,7 @@ static void weigh_transitions(const struct sp_train *run, float *trans) {
     for (size_t i = 0; i < (n + 2) * n; i++) trans[i] *= TRANSITION_WEIGHT;
 }
 
+/* Transitions of the tag heads: counted for the one that was trained, carried over for others. */
 static size_t add_transitions(const struct sp_train *run, struct sp_named_tensor *tensor, size_t n,
                               char (*name)[SP_PARAM_NAME_MAX], float *trans) {
     for (uint32_t i = 0; i < run->config.n_head; i++) {
