@@ -60,4 +60,5 @@ def main():
     (out / "config.json").write_text(json.dumps(layers, indent=1) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

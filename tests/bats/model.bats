@@ -40,3 +40,69 @@ END
     [[ ${lines[5]} == *"(right 2, invented 0, missed 0)" ]]
     [[ $output == *$'a\tyear\t2019\tsince 2019'* ]]
 }
+
+@test "the scorer: how often records of each kind are wrong, and how many of the sure ones are right" {
+    cd "$BATS_TEST_TMPDIR" || exit 70
+    echo '{"id": "a", "education": [{"institution": {"text": "ETH"}, "degree": {"text": "BSc"}, "year": null}]}' >gold
+    echo '{"id": "a", "education": [{"institution": {"text": "ETH", "p": 0.95}, "degree": {"text": "BSc", "p": 0.9}, "year": null, "p": 0.8},
+        {"institution": {"text": "MIT", "p": 0.99}, "degree": null, "year": null, "p": 0.91},
+        {"institution": {"text": "EPF", "p": 0.5}, "degree": null, "year": null, "p": 0.5}]}' | tr -d '\n' >found
+    run -0 "$TREE/tests/eval/score.py" --doubt --reliability gold found
+    [ "$(grep ^doubt <<<"$output" | tr -s ' ')" = $'doubt institution 1 records wrong 1.000\ndoubt institution+degree 1 records wrong 0.000' ]
+    [ "$(grep '^exact *p >=' <<<"$output" | tr -s ' ')" = "exact p >= 0.90 1 records right 0.000" ]
+    [ "$(grep '^exact *p 0.80' <<<"$output" | tr -s ' ')" = "exact p 0.80 to 0.90 1 records mean p 0.800 right 1.000" ]
+}
+
+@test "the scorer of labelled spans: fields by themselves, each text once" {
+    cd "$BATS_TEST_TMPDIR" || exit 70
+    echo '{"id": "a", "text": "BSc in Law, ETH 2011, ETH Zürich, MIT", "spans": [[0, 10, "Degree"], [12, 15, "College Name"],
+        [22, 32, "College Name"], [16, 20, "Graduation Year"], [34, 37, "Name"]]}' | tr -d '\n' >gold
+    echo '{"id": "a", "education": [{"institution": "ETH", "degree": "BSc", "year": "2011"},
+        {"institution": "eth", "degree": null, "year": "2009 - 2011"}, {"institution": "MIT", "degree": null, "year": "2010"}]}' | tr -d '\n' >found
+    run -0 "$TREE/tests/eval/score_spans.py" --errors 9 gold found
+    [[ ${lines[0]} == *"(right 1, invented 1, missed 1)" ]]
+    [[ ${lines[1]} == *"(right 1, invented 0, missed 0)" ]]
+    [[ ${lines[2]} == *"(right 1, invented 1, missed 0)" ]]
+    [ "${lines[4]}" = $'a\tinstitution\tmissed\tETH Zürich' ]
+}
+
+@test "experiments: a line for each way, and a trained one is only asked again" {
+    cd "$BATS_TEST_TMPDIR" || exit 70
+    export BATCH=256 HELD_OUT=10
+    pipe "mkresume -n 5 --seed 3" >gold
+    run -0 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold base taps-8-delay-12 read-twice
+    [[ ${lines[1]} =~ ^base\ +[0-9]+\ +3.9\ +[0-9]+\ .*\(.*\ to\ .*\) ]]
+    [[ ${lines[2]} == taps-8-delay-12\ * ]]
+    [[ ${lines[3]} == read-twice\ * ]]
+    [ ${#lines[@]} -eq 4 ]
+    grep -q '"conv_kernel": 8' out/taps-8-delay-12/model/config.json
+    touch -d 2001-01-01 out/base/model/model.safetensors
+    run -0 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold base
+    [ "$(date -r out/base/model/model.safetensors +%Y)" = 2001 ]
+    HELD_OUT=3 run -0 --separate-stderr "$TREE/tests/eval/slot_experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold
+    [[ ${lines[1]} == marked\ * ]]
+    [[ ${lines[4]} == both\ * ]]
+    [[ ${lines[5]} == "both, records: held out  exact "* ]]
+    run -2 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold wider
+    [ "$stderr" = "experiments: no variant wider" ]
+}
+
+@test "vary: the same model, with other transitions or averaged" {
+    cd "$BATS_TEST_TMPDIR" || exit 70
+    run -0 "$TREE/tests/eval/vary.py" "$TREE/share/model" same --transitions 1
+    run -0 "$TREE/tests/eval/vary.py" "$TREE/share/model" none --transitions 0
+    run -0 "$TREE/tests/eval/vary.py" same half --average none 0.5
+    pipe "mkresume -n 3 --text" >cv.txt
+    run -0 pipe 'cmp <(tokenize cv.txt | embed | mamba-layer | head | extract) <(tokenize -m same cv.txt | embed -m same | mamba-layer -m same | head -m same | extract)'
+    run -0 python3 - "$TREE" <<'END'
+import array, pathlib, sys
+sys.path.insert(0, sys.argv[1] + "/share/model-src")
+import widen
+same, none, half = (widen.read(pathlib.Path(d) / "model.safetensors") for d in ("same", "none", "half"))
+trans = "statepipe.tag.trans"
+none, whole = (array.array("f", m[trans][1]) for m in (none, same))
+assert not any(none) and any(whole)
+assert [2 * v for v in array.array("f", half[trans][1])] == list(whole)
+assert all(half[k] == same[k] for k in same if k != trans)
+END
+}
