@@ -134,24 +134,6 @@ static uint32_t group_size(const struct sp_maker *m, uint32_t first) {
     return n;
 }
 
-/* {%each A|B}: A for every institution, B for those with several records. */
-static bool call_each(struct sp_maker *m, struct sp_slice s, bool reverse) {
-    uint32_t current = m->current, n_current = m->n_current, start[SP_CV_RECORDS_MAX], n = 0;
-    for (uint32_t i = 0; i < m->n_record; i += group_size(m, i)) start[n++] = i;
-    bool ok = true;
-    for (uint32_t k = 0; ok && k < n; k++) {
-        m->current = start[reverse ? n - 1 - k : k];
-        m->n_current = group_size(m, m->current);
-        m->period = m->record[m->current].period;
-        m->group = m->current;
-        ok = either(m, s, m->n_current > 1);
-    }
-    m->group = SP_GROUP_PRESENT;
-    m->current = current;
-    m->n_current = n_current;
-    return ok;
-}
-
 /* {%both A}: A for every record of the institution. */
 static bool call_both(struct sp_maker *m, struct sp_slice s) {
     uint32_t first = m->current, n = m->n_current;
@@ -165,6 +147,32 @@ static bool call_both(struct sp_maker *m, struct sp_slice s) {
     }
     m->current = m->group = first;
     m->n_current = n;
+    return ok;
+}
+
+/* B, or A for every record: no layout forgets some. */
+static bool several(struct sp_maker *m, struct sp_slice s) {
+    struct sp_slice a, b;
+    sp_slice_part(&s, &a);
+    if (sp_slice_part(&s, &b)) return body(m, b);
+    return memmem(a.s, a.n, "{%both ", 7) ? body(m, a) : call_both(m, a);
+}
+
+/* {%each A|B}: A for every institution, B for those with several records. */
+static bool call_each(struct sp_maker *m, struct sp_slice s, bool reverse) {
+    uint32_t current = m->current, n_current = m->n_current, start[SP_CV_RECORDS_MAX], n = 0;
+    for (uint32_t i = 0; i < m->n_record; i += group_size(m, i)) start[n++] = i;
+    bool ok = true;
+    for (uint32_t k = 0; ok && k < n; k++) {
+        m->current = start[reverse ? n - 1 - k : k];
+        m->n_current = group_size(m, m->current);
+        m->period = m->record[m->current].period;
+        m->group = m->current;
+        ok = m->n_current > 1 ? several(m, s) : either(m, s, false);
+    }
+    m->group = SP_GROUP_PRESENT;
+    m->current = current;
+    m->n_current = n_current;
     return ok;
 }
 

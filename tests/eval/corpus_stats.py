@@ -93,4 +93,7 @@ def main():
         print("questions %d, %%: %s; unknown %.1f" % (asked, percent(kind, asked), 100 * count["unknown"] / asked))
 
 
-main()
+if __name__ == "__main__":
+    if "--help" in sys.argv:
+        sys.exit(__doc__)
+    main()

@@ -107,6 +107,6 @@ def main(path, make):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 + (sys.argv[1:2] == ["--slots"]):
+    if "--help" in sys.argv or len(sys.argv) != 2 + (sys.argv[1:2] == ["--slots"]):
         sys.exit(__doc__)
     main(sys.argv[-1], asked if len(sys.argv) == 3 else questions)
