@@ -7,11 +7,19 @@ static const int64_t lengths[] = {0, 1, 2, 3, 7, 16, 17, 33, 64, 70, 140};
 static const int64_t inners[] = {1, 4, 7, 36, 128, 131};
 #define PICK(list) (list[check_random() % (sizeof(list) / sizeof(list[0]))])
 
+/* Some have rows that accesses of 16 bytes want. Case 1, which runs under every schedule and in
+ * place, has a state that all warps read while the first could already write it. */
 static void random_case(struct conv_case *s, int i) {
+    const bool wide = i % 5 > 2, most = i % 4 == 1;
+    const int64_t pad = wide ? 8 : 3;
     int64_t n_seq = check_random_int(1, CONV_SEQ_MAX), len[CONV_SEQ_MAX];
     for (int j = 0; j < CONV_SEQ_MAX; j++) len[j] = PICK(lengths);
-    conv_make(s, n_seq, len, PICK(inners), i % 3 ? 4 : check_random_int(1, SP_CONV_WIDTH_MAX),
-              i % 2, i % 5 != 0, i % 4 ? 0 : 3);
+    if (most) len[0] = 33;
+    int64_t d_conv = most    ? SP_CONV_WIDTH_MAX
+                     : i % 3 ? check_random_int(2, 4)
+                             : check_random_int(1, SP_CONV_WIDTH_MAX);
+    conv_make(s, n_seq, len, wide ? 8 * check_random_int(1, 18) : PICK(inners), d_conv, i % 2,
+              i % 5 != 0, i % 4 ? 0 : pad);
 }
 
 static int64_t longest(const struct sp_conv *a) {
