@@ -70,8 +70,9 @@ int sp_mixer_step_cuda(const struct sp_mixer_step *a, float *workspace, sp_cuda_
 
 /* From a->chunk_state, as sp_scan_fwd_cuda left it; dy, dx, ddt, dz of `type`, the other gradients
  * float32; g->scratch is not used. dB and dC get one atomic per token, state and 32 channels, or
- * with `deterministic` none: then all sums have the same bits every time. workspace: so many
- * floats. */
+ * with `deterministic` none: then all sums have the same bits every time. A block takes 256 d_state
+ * + 1024 bytes of shared memory: a d_state above 252 is refused on 7.5, which has 64 KiB.
+ * workspace: so many floats. */
 int64_t sp_scan_bwd_cuda_workspace(const struct sp_scan *a, int64_t n_tok, int deterministic);
 int sp_scan_bwd_cuda(const struct sp_scan *a, const struct sp_scan_grad *g, enum sp_cuda_type type,
                      int64_t n_tok, int deterministic, float *workspace, sp_cuda_stream stream);

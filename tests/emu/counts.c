@@ -191,6 +191,14 @@ static void tell_layer(const char *name, const struct row *norm_row, const struc
            (norm_row->least * D_MODEL + (conv_row->least + scan_least) * inner) / 1000);
 }
 
+static void tell_decode(int64_t n_seq, const char *type, const struct row *step) {
+    if (!check_state.bench) return;
+    const double channels = 2 * D_MODEL / 1000.;
+    printf("# decode of %d in %s, a mixer of the 130m shape between in_proj and out_proj: %.1f KB "
+           "of global memory per token, at least %.1f\n",
+           (int)n_seq, type, step->bytes * channels, step->least * channels);
+}
+
 int main(int argc, char **argv) {
     kernel_start(argc, argv);
     struct scan_case s;
@@ -240,6 +248,8 @@ int main(int argc, char **argv) {
         tell(n == 1 ? "mixer_step, f32 x 1" : "mixer_step, f32 x 4", of_element, &step, NULL);
         tell(n == 1 ? "mixer_step, bf16 x 1" : "mixer_step, bf16 x 4", of_element, &step_half,
              NULL);
+        tell_decode(n, "f32", &step);
+        tell_decode(n, "bf16", &step_half);
     }
     check_ok(launched, "all launches run");
     check_ok(bwd.atomic < 0.1 && same.atomic == 0,

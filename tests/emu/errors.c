@@ -144,6 +144,88 @@ static void check_scan(enum sp_cuda_type type) {
     tell("scan_bwd", type, ok, typed, sums);
 }
 
+/* ---- decode -----------------------------------------------------------------------------------*/
+
+static void check_scan_step(enum sp_cuda_type type) {
+    enum { SEQS = 3 };
+    struct scan_case s;
+    const int64_t len[SEQS] = {1, 1, 1};
+    scan_make(&s, SEQS, len, D, N, 0, 0);
+    struct sp_scan a = scan_args(&s);
+    a.x = cuda_typed(a.x, SEQS * D, type);
+    a.dt = cuda_typed(a.dt, SEQS * D, type);
+    a.z = cuda_typed(a.z, SEQS * D, type);
+    a.B = cuda_typed(a.B, SEQS * N, type);
+    a.C = cuda_typed(a.C, SEQS * N, type);
+    a.y = cuda_output(SEQS * D, type);
+    float *states = kernel_floats(SEQS * STATES), *state[SEQS];
+    double *y = doubles(SEQS * D), *h = doubles(SEQS * STATES);
+    for (int64_t i = 0; i < SEQS; i++) {
+        state[i] = states + i * STATES;
+        for (int64_t j = 0; j < STATES; j++) h[i * STATES + j] = (double)s.state_in[i][j];
+        scan_oracle(&s, i, y + i * D, h + i * STATES);
+    }
+    a.state_out = state;
+    bool ok = cuda_launched(sp_scan_step_cuda(&a, type, NULL));
+    tell("scan_step", type, ok, distance(cuda_to_floats(a.y, SEQS * D, type), y, SEQS * D),
+         distance(states, h, SEQS * STATES));
+}
+
+enum { TAPS = 4, RANK = 8, PARTS = RANK + 2 * N };
+
+/* One sequence; the weights as the device has them. conv (TAPS - 1, D): the state before. */
+static void mixer_oracle(const struct sp_mixer_step *a, const float *x_proj, const float *dt_proj,
+                         const float *conv, double *h, double *y) {
+    double x[D], part[PARTS] = {0};
+    for (int64_t c = 0; c < D; c++) {
+        double u =
+            (double)a->conv_bias[c] + (double)a->conv_w[c * TAPS + TAPS - 1] * (double)a->xz[c];
+        for (int k = 0; k < TAPS - 1; k++)
+            u += (double)a->conv_w[c * TAPS + k] * (double)conv[k * D + c];
+        x[c] = u * sigmoid(u);
+        for (int64_t o = 0; o < PARTS; o++) part[o] += (double)x_proj[o * D + c] * x[c];
+    }
+    for (int64_t c = 0; c < D; c++) {
+        double u = (double)a->dt_bias[c], z = (double)a->xz[D + c], sum = (double)a->D[c] * x[c];
+        for (int r = 0; r < RANK; r++) u += (double)dt_proj[c * RANK + r] * part[r];
+        const double delta = log1p(exp(u));
+        for (int64_t n = 0; n < N; n++) {
+            double *state = &h[c * N + n];
+            *state = exp(delta * (double)a->A[c * N + n]) * *state + delta * part[RANK + n] * x[c];
+            sum += part[RANK + N + n] * *state;
+        }
+        y[c] = sum * z * sigmoid(z);
+    }
+}
+
+static void check_mixer_step(enum sp_cuda_type type) {
+    struct sp_mixer_step a = {.n_seq = 1, .d_inner = D, .d_conv = TAPS, .d_state = N};
+    float *x_proj = kernel_random(PARTS * D, -1, 1), *dt_proj = kernel_random(D * RANK, -1, 1);
+    float *conv = kernel_random((TAPS - 1) * D, -1, 1), *ssm = kernel_random(STATES, -1, 1);
+    double *h = doubles(STATES), *y = doubles(D);
+    a.dt_rank = RANK;
+    a.part_norm_eps = -1;
+    a.xz = kernel_random(2 * D, -2, 2);
+    a.ldxz = 2 * D;
+    a.conv_w = kernel_random(D * TAPS, -1, 1);
+    a.conv_bias = kernel_random(D, -1, 1);
+    a.x_proj = cuda_typed(x_proj, PARTS * D, type);
+    a.dt_proj = cuda_typed(dt_proj, D * RANK, type);
+    a.x_type = a.dt_type = type;
+    a.dt_bias = kernel_random(D, -4, 1);
+    a.A = kernel_random(STATES, -4, 0);
+    a.D = kernel_random(D, -1, 1);
+    for (int64_t i = 0; i < STATES; i++) h[i] = (double)ssm[i];
+    mixer_oracle(&a, x_proj, dt_proj, conv, h, y);
+    a.conv_state = &conv;
+    a.ssm_state = &ssm;
+    a.y = kernel_floats(D);
+    a.ldy = D;
+    float *work = kernel_floats(sp_mixer_step_cuda_workspace(&a));
+    bool ok = cuda_launched(sp_mixer_step_cuda(&a, work, NULL));
+    tell("mixer_step", type, ok, 0, fmax(distance(a.y, y, D), distance(ssm, h, STATES)));
+}
+
 /* ---- convolution ------------------------------------------------------------------------------*/
 
 static void check_conv(enum sp_cuda_type type) {
@@ -277,6 +359,8 @@ int main(int argc, char **argv) {
     for (int type = 0; type < CUDA_N_TYPE; type++) {
         cuda_next_schedule();
         check_scan((enum sp_cuda_type)type);
+        check_scan_step((enum sp_cuda_type)type);
+        check_mixer_step((enum sp_cuda_type)type);
         check_conv((enum sp_cuda_type)type);
         check_norm((enum sp_cuda_type)type);
     }

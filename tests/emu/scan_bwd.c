@@ -5,7 +5,7 @@
 
 static const int64_t lengths[] = {0, 1, 2, 7, 8, 9, 33, 63, 64, 65, 130};
 static const int64_t inners[] = {1, 2, 7, 8, 31, 34, 70};
-static const int64_t state_sizes[] = {1, 3, 4, 5, 6, 16};
+static const int64_t state_sizes[] = {1, 3, 4, 5, 6, 16, 24};
 #define PICK(list) (list[check_random() % (sizeof(list) / sizeof(list[0]))])
 
 enum { IN_PLACE = 1, DETERMINISTIC = 2 };
@@ -123,10 +123,28 @@ static void check_differences(void) {
              worst);
 }
 
+/* The largest state asks for more shared memory than a kernel gets unasked. */
+static void check_large_state(void) {
+    struct kernel_error e[SCAN_N_GRAD] = {0};
+    struct scan_case s;
+    int64_t len = 70;
+    double worst = 0;
+    scan_make(&s, 1, &len, 34, SP_SCAN_STATE_MAX, 0, 0);
+    struct scan_result want = scan_forward(&kernel_state.path[0], &s, s.a.d_inner), got = want;
+    scan_backward(&kernel_state.path[0], &s, s.a.d_inner, &want);
+    bool ok = backward(&s, SP_CUDA_F32, DETERMINISTIC, &got);
+    scan_compare(&s, &got, &want, e);
+    kernel_end_case();
+    for (int i = 0; i < SCAN_N_GRAD; i++) worst = kernel_worst(worst, kernel_error(&e[i]));
+    check_ok(ok && worst < 1e-6, "scan_bwd_cuda: d_state %d: %.2g from plain C", SP_SCAN_STATE_MAX,
+             worst);
+}
+
 int main(int argc, char **argv) {
     kernel_start(argc, argv);
     for (int type = 0; type < CUDA_N_TYPE; type++)
         check_random_shapes((enum sp_cuda_type)type, cuda_cases(type == 0 ? 24 : 8));
     check_differences();
+    check_large_state();
     return check_end();
 }
