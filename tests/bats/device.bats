@@ -251,6 +251,10 @@ both() {
     [[ $output == *"device emu: there is no NVIDIA GPU"* ]]
     run -2 "$TREE/tests/gpu-check" --device tpu
     run -2 "$TREE/tests/gpu-check" --what
+    run -2 "$TREE/tests/gpu-check" --device emu --parts bench,kernel
+    [[ $output == *"'kernel' is not one of build, kernels, pipe, bench"* ]]
+    run -0 "$TREE/tests/gpu-check" --help
+    [[ $output == *"--device cuda|emu"* ]]
 }
 
 @test "gpu-check runs the kernels' checks as on a GPU, and a kernel with a bug fails them" {
