@@ -6,7 +6,7 @@
  * pointers and row distances are multiples of that (and B's and C's of 4 elements), else of single
  * elements. Of 16-bit types these are of 8: B and C, by 4 states; the tokens before a convolution's
  * run of 8 or 16; the scan forward of up to 16 tokens. The scan backward reads B and C state by
- * state. */
+ * state, and a convolution of more than 4 taps its rows channel by channel. */
 #ifndef SP_CUDA_LAUNCH_H
 #define SP_CUDA_LAUNCH_H
 
