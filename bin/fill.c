@@ -56,6 +56,7 @@ static char *doc; /* --doc */
 
 static void report(const char *id, const struct sp_error *why) {
     fflush(stdout);
+    if (id && strcmp(id, "-") == 0) id = "standard input";
     fprintf(stderr, "%s: %s%s%s\n", program.name, id ? id : "", id ? ": " : "", why->msg);
 }
 

@@ -37,14 +37,14 @@ enum sp_code sp_io_write(int fd, const void *buf, size_t n, const char *name,
 
 enum sp_code sp_io_open(int *fd, const char *path, struct sp_error *err) {
     bool input = strcmp(path, "-") == 0;
+    const char *name = input ? "standard input" : path;
     *fd = input ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
     if (*fd < 0)
-        return sp_error_set(err, SP_E_NOINPUT, "cannot open %s: %s",
-                            input ? "standard input" : path, strerror(errno));
+        return sp_error_set(err, SP_E_NOINPUT, "cannot open %s: %s", name, strerror(errno));
     if (fstat(*fd, &st) == 0 && S_ISDIR(st.st_mode)) {
         close(*fd);
-        return sp_error_set(err, SP_E_NOINPUT, "%s is a directory", path);
+        return sp_error_set(err, SP_E_NOINPUT, "%s is a directory", name);
     }
     return SP_OK;
 }

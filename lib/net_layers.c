@@ -261,6 +261,7 @@ enum sp_code sp_layers_flush(struct sp_layers *l, struct sp_writer *w, struct sp
 static enum sp_code on_idle(void *ctx, struct sp_writer *w, struct sp_error *err) {
     struct sp_layers *l = ctx;
     enum sp_code code = l->filter->waiting ? SP_OK : sp_layers_cache_settle(l, w, err);
+    if (!code && !l->filter->waiting) code = sp_layers_cache_go_on(l, false, w, err);
     return code ? code : sp_layers_flush(l, w, err);
 }
 
@@ -324,6 +325,11 @@ enum sp_code sp_layers_hold_chunk(struct sp_layers *l, struct sp_record *rec, in
 
 enum sp_code sp_layers_hold_other(struct sp_layers *l, struct sp_record *rec, struct sp_writer *w,
                                   struct sp_error *err) {
+    enum sp_code code = sp_layers_cache_go_on(l, rec->kind == SP_KIND_DOCEND, w, err);
+    if (code || !l->current) {
+        sp_record_free(rec);
+        return code;
+    }
     sp_pack_add(&l->pack, &(struct sp_held){.rec = rec, .doc = &l->current->pack});
     if (rec->kind == SP_KIND_DOCEND) l->current = NULL;
     return make_room(l, w, err);
@@ -345,11 +351,9 @@ static enum sp_code hold(struct sp_layers *l, struct sp_record *rec, struct sp_w
         code = sp_layers_cache_settle(l, w, err);
     }
     if (waits) return code;
-    if (code || !l->current) {
-        sp_record_free(rec);
-        return code;
-    }
-    return sp_layers_hold_other(l, rec, w, err);
+    if (!code && l->current) return sp_layers_hold_other(l, rec, w, err);
+    sp_record_free(rec);
+    return code;
 }
 
 /* An error of the document stands behind its DOC. */

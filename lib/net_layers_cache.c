@@ -3,9 +3,9 @@
  *
  * A document is looked at ahead until no longer state in the cache can be of its tokens: its chunks
  * wait, with the texts between them, without their hidden states, which the model's embedding gives
- * again. What a document is
- * then never depends on when it comes. Only documents whose hidden states are the embedding's are
- * looked up and kept: for others the tokens do not tell the state.
+ * again. What a document is then never depends on when it comes. Behind that, a full chunk waits
+ * for what follows it, which tells whether it is the document's end. Only documents whose hidden
+ * states are the embedding's are looked up and kept: for others the tokens do not tell the state.
  */
 #include "cache.h"
 #include "net_layers_internal.h"
@@ -24,7 +24,10 @@ struct sp_layers_cache {
     struct sp_cache_trail start; /* of that document */
     struct sp_record **waiting;  /* (n) its texts, and chunks without `hidden` */
     size_t n, cap;
-    float *row; /* (row_cap) */
+    struct sp_record *full; /* its chunk that waits for what follows, or NULL */
+    int64_t full_known;     /* rows of it */
+    bool ends;              /* the chunk that is being planned is its last */
+    float *row;             /* (row_cap) */
     size_t row_cap;
 };
 
@@ -32,6 +35,8 @@ static void forget_waiting(struct sp_layers_cache *c) {
     for (size_t i = 0; i < c->n; i++) sp_record_free(c->waiting[i]);
     c->n = 0;
     c->looking = false;
+    sp_record_free(c->full);
+    c->full = NULL;
 }
 
 enum sp_code sp_layers_cache_open(struct sp_layers *l, struct sp_error *err) {
@@ -167,23 +172,6 @@ enum sp_code sp_layers_cache_text(struct sp_layers *l, struct sp_record *rec, bo
     return *waits ? wait_with(l->cache, rec, err) : SP_OK;
 }
 
-enum sp_code sp_layers_cache_chunk(struct sp_layers *l, struct sp_record *rec, bool *waits,
-                                   struct sp_writer *w, struct sp_error *err) {
-    struct sp_layers_cache *c = l->cache;
-    struct sp_layers_doc *d = l->current;
-    *waits = false;
-    if (d->keeps && !is_embedded(l, rec)) d->keeps = false;
-    if (!c->looking) return SP_OK;
-    if (!d->keeps) return sp_layers_cache_settle(l, w, err);
-    const struct sp_tensor *ids = sp_record_tensor(rec, "ids");
-    bool more = sp_cache_look_on(c->cache, &d->trail, ids->data, (size_t)ids->dim[0]);
-    sp_record_drop_tensor(rec, "hidden");
-    enum sp_code code = wait_with(c, rec, err);
-    *waits = true;
-    if (code || (more && c->n < WAITING_MAX)) return code;
-    return sp_layers_cache_settle(l, w, err);
-}
-
 void sp_layers_cache_drop(struct sp_layers *l) {
     if (l->cache) forget_waiting(l->cache);
 }
@@ -209,6 +197,36 @@ static enum sp_code embed_again(struct sp_layers *l, struct sp_record *rec, int6
     return code;
 }
 
+enum sp_code sp_layers_cache_go_on(struct sp_layers *l, bool ends, struct sp_writer *w,
+                                   struct sp_error *err) {
+    struct sp_layers_cache *c = l->cache;
+    if (!c || !c->full) return SP_OK;
+    struct sp_record *rec = c->full;
+    c->full = NULL;
+    c->ends = ends;
+    enum sp_code code = sp_layers_hold_chunk(l, rec, c->full_known, w, err);
+    c->ends = false;
+    return code;
+}
+
+static bool is_short(const struct sp_record *rec) {
+    bool last = false;
+    sp_record_get_bool(rec, "last", &last);
+    return last;
+}
+
+/* A CHUNK follows. *waits: it was taken over, as it may be the document's last. */
+static enum sp_code follow(struct sp_layers *l, struct sp_record *rec, int64_t known, bool *waits,
+                           struct sp_writer *w, struct sp_error *err) {
+    struct sp_layers_cache *c = l->cache;
+    enum sp_code code = sp_layers_cache_go_on(l, false, w, err);
+    *waits = !code && l->current && l->current->keeps && !is_short(rec);
+    if (!*waits) return code;
+    c->full = rec;
+    c->full_known = known;
+    return SP_OK;
+}
+
 /* A chunk of the document in which `skip` tokens are known; none of its rows if they are known
  * before the last of them. */
 static enum sp_code let_go(struct sp_layers *l, struct sp_record *rec, uint64_t at, uint64_t skip,
@@ -216,14 +234,17 @@ static enum sp_code let_go(struct sp_layers *l, struct sp_record *rec, uint64_t 
     uint64_t n = sp_record_tensor(rec, "ids")->dim[0];
     int64_t row;
     if (skip > 0 && at + n < skip) {
+        l->current->n_held += n;
         while (next_mark(l->current, rec, &row)) continue;
         sp_record_free(rec);
         return SP_OK;
     }
-    l->current->n_held = l->cache->start.n_tok + at;
+    bool waits = false;
     int64_t known = skip <= at ? 0 : (int64_t)(skip - at < n ? skip - at : n);
     enum sp_code code = embed_again(l, rec, known, err);
-    if (code) {
+    if (!code) code = follow(l, rec, known, &waits, w, err);
+    if (waits) return code;
+    if (code || !l->current) {
         sp_record_free(rec);
         return code;
     }
@@ -253,6 +274,7 @@ enum sp_code sp_layers_cache_settle(struct sp_layers *l, struct sp_writer *w,
     if (!code && skip) say_hit(l, d, skip);
     for (size_t i = 0; i < c->n; i++) {
         struct sp_record *rec = c->waiting[i];
+        c->waiting[i] = NULL; /* all that are there are dropped where the document fails */
         bool text = rec->kind == SP_KIND_TEXT;
         uint64_t n = text ? 0 : sp_record_tensor(rec, "ids")->dim[0];
         if (code || !l->current) /* it may fail when what came before is written */
@@ -263,6 +285,25 @@ enum sp_code sp_layers_cache_settle(struct sp_layers *l, struct sp_writer *w,
     }
     c->n = 0;
     return code;
+}
+
+enum sp_code sp_layers_cache_chunk(struct sp_layers *l, struct sp_record *rec, bool *waits,
+                                   struct sp_writer *w, struct sp_error *err) {
+    struct sp_layers_cache *c = l->cache;
+    struct sp_layers_doc *d = l->current;
+    enum sp_code code = SP_OK;
+    *waits = false;
+    if (d->keeps && !is_embedded(l, rec)) d->keeps = false;
+    if (!d->keeps) code = sp_layers_cache_settle(l, w, err);
+    if (code || !l->current) return code;
+    if (!c->looking) return follow(l, rec, 0, waits, w, err);
+    const struct sp_tensor *ids = sp_record_tensor(rec, "ids");
+    bool more = sp_cache_look_on(c->cache, &d->trail, ids->data, (size_t)ids->dim[0]);
+    sp_record_drop_tensor(rec, "hidden");
+    code = wait_with(c, rec, err);
+    *waits = true;
+    if (code || (more && c->n < WAITING_MAX)) return code;
+    return sp_layers_cache_settle(l, w, err);
 }
 
 /* ---- keeping -------------------------------------------------------------------------------- */
@@ -299,8 +340,7 @@ static void choose_stops(struct sp_layers *l, struct sp_layers_doc *d, struct sp
     uint64_t every = (uint64_t)l->o.cache_every;
     uint64_t multiple = (d->n_held + (uint64_t)h->n) / every * every;
     if (multiple > d->n_held) add_stop(h, (int64_t)(multiple - d->n_held));
-    bool last = false;
-    sp_record_get_bool(h->rec, "last", &last);
+    bool last = l->cache->ends || is_short(h->rec);
     int64_t end = h->n - 1 - (int64_t)(d->pad < INT32_MAX ? d->pad : INT32_MAX);
     if (last && end >= 0) {
         d->end_kept = true;

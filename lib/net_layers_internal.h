@@ -124,6 +124,10 @@ enum sp_code sp_layers_cache_text(struct sp_layers *l, struct sp_record *rec, bo
                                   struct sp_error *err);
 /* Nothing of the current document waits any more. */
 enum sp_code sp_layers_cache_settle(struct sp_layers *l, struct sp_writer *w, struct sp_error *err);
+/* The chunk that waits for what follows it does so no more; ends: the document's end follows. As
+ * for _plan, there may be no current document then. */
+enum sp_code sp_layers_cache_go_on(struct sp_layers *l, bool ends, struct sp_writer *w,
+                                   struct sp_error *err);
 /* The current document has failed. */
 void sp_layers_cache_drop(struct sp_layers *l);
 /* Stops of a CHUNK that will be held. The document may fail when what came before is written; there

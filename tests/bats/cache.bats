@@ -74,6 +74,93 @@ lock" ]
     cmp got <(tail -n 977 want | sed 1idocument\ a) # eight rows and more: the same bits
 }
 
+@test "another last token costs one token at any length, also where the last chunk is full" {
+    for n in 255 256 257 511 512 513; do
+        head -c $((n - 1)) "$BATS_TEST_FILENAME" | tee x >y
+        printf 1 >>x
+        printf 2 >>y
+        for f in x y; do pipe "tokenize -m bytes --id a $f | embed >$f.hidden"; done
+        pipe "mamba-layer x.hidden >x.want; mamba-layer y.hidden | '$stream' rows hidden >y.want"
+        for every in 256 4096; do
+            rm -rf C
+            run -0 --separate-stderr pipe "mamba-layer -v --cache C --cache-every $every x.hidden >out"
+            [ "$(hits)" = "" ]
+            cmp out x.want
+            run -0 --separate-stderr pipe "mamba-layer -v --cache C --cache-every $every y.hidden >out"
+            [ "$(hits)" = "'a': $((n - 1)) tokens are in the cache and not read again" ]
+            pipe "'$stream' rows hidden <out >got"
+            near got y.want
+        done
+    done
+}
+
+# The numbers of tokens of the states that are kept.
+kept() { ls C | sed -n 's/.*\.f32\.\([0-9]*\)\..*/\1/p' | sort -n | tr '\n' ' '; }
+
+@test "a full last chunk with padding, after a mark, left open, before an error" {
+    python3 -c 'print("The prompt. " * 42 + "The end.", end="")' >text # 512 tokens
+    head -c 509 text >less
+    pipe "tokenize -m bytes --mark 480 text | embed >h; tokenize -m bytes --pad 3 less | embed >pad.h"
+    pipe "mamba-layer h >want; mamba-layer pad.h >pad.want"
+    pipe "mamba-layer --cache C h >out"
+    cmp out want
+    [ "$(kept)" = "480 511 " ]
+    rm -rf C
+    pipe "mamba-layer --cache C pad.h >out"
+    cmp out pad.want
+    [ "$(kept)" = "508 " ]
+    # A document that is left open may end there.
+    rm -rf C
+    "$stream" tokens --open a a=512 >first
+    "$stream" tokens --seed 2 --cont a a=512 >second
+    pipe "embed first second >h; mamba-layer --dump-state %i.want h >want"
+    run -0 --separate-stderr pipe "mamba-layer --cache C --dump-state %i.got h >out"
+    cmp a.got a.want
+    cmp out want
+    [ "$(kept)" = "511 1023 " ]
+    rm -rf C
+    # What came before damage is written.
+    "$stream" tokens a=600 | pipe "embed >h"
+    head -c 80000 h >cut # inside of the third chunk
+    for cache in "" "--cache C"; do
+        run -65 pipe "mamba-layer $cache cut >out 2>/dev/null"
+        pipe "'$stream' rows hidden <out >'got$cache'"
+    done
+    [ "$(wc -l <got)" = 513 ]
+    cmp got "got--cache C"
+    [ "$(kept)" = "" ]
+}
+
+@test "a document fails while its chunks that waited are let go" {
+    # Byte A overflows, b does not.
+    cp -r "$TREE/tests/golden/tiny" m
+    python3 - <<'END'
+import array, json, struct
+f = "m/model.safetensors"
+b = bytearray(open(f, "rb").read())
+n = 8 + struct.unpack("<Q", b[:8])[0]
+at = {k: v["data_offsets"] for k, v in json.loads(b[8:n]).items() if k != "__metadata__"}
+s = n + at["backbone.embeddings.weight"][0] + 65 * 128
+b[s : s + 128] = struct.pack("<16f", *[3.4e38] * 16) + struct.pack("<16f", *[-3.4e38] * 16)
+s, e = (n + x for x in at["backbone.layers.1.mixer.out_proj.weight"])
+w = array.array("f", bytes(b[s:e]))
+top = max(map(abs, w))
+b[s:e] = array.array("f", [x * (1.72e38 / top) for x in w]).tobytes()
+open(f, "wb").write(b)
+END
+    export STATEPIPE_MODEL=m
+    python3 -c 'print("b" * 60000, end="")' >long
+    python3 -c 'print("b" * 20000 + "A" + "b" * 30000, end="")' >fails
+    pipe "tokenize -m bytes long | embed | mamba-layer --cache C --cache-every 60000 >/dev/null"
+    [ -n "$(ls C/*.59999.*)" ]
+    pipe "tokenize -m bytes fails long | embed >h"
+    run -1 --separate-stderr pipe "mamba-layer h >want"
+    run -1 --separate-stderr pipe "mamba-layer -v --cache C --cache-every 60000 h >out"
+    [ "$(hits)" = "'fails': layers 0-1 give NaN or infinity
+'long': 60000 tokens are in the cache and not read again" ]
+    cmp <("$stream" records <out | sed '/^DOCEND/,$d;/^ERR/q') <("$stream" records <want | sed '/^DOCEND/,$d;/^ERR/q')
+}
+
 @test "documents after a hit are computed as ever; states and scores of a hit are right" {
     "$stream" tokens a=2000 b=30 c=700 >abc
     pipe "embed abc >h; mamba-layer --dump-state %i.want h >want"
