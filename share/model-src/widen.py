@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Give the convolutions of a model more taps, all zero: the same model, which may learn to look further back.
+"""Give the convolutions of a model more taps, all zero: the same model, which may learn to look
+further back.
 
     widen.py MODEL CONFIG OUT
 

@@ -28,6 +28,13 @@ for g, w in zip(got, want):
 END
 }
 
+# A document of $1 tokens, left open, and $2 more: h, and what comes of it without a cache.
+in_two_parts() {
+    "$stream" tokens --open a a="$1" >first
+    "$stream" tokens --seed 2 --cont a a="$2" >second
+    pipe "embed first second >h; mamba-layer --dump-state %i.want h >want"
+}
+
 @test "the first time nothing is left out, and states of the beginning are kept" {
     run -0 --separate-stderr cached "a.hidden >out"
     [ "$(hits)" = "" ]
@@ -111,9 +118,7 @@ kept() { ls C | sed -n 's/.*\.f32\.\([0-9]*\)\..*/\1/p' | sort -n | tr '\n' ' ';
     [ "$(kept)" = "508 " ]
     # A document that is left open may end there.
     rm -rf C
-    "$stream" tokens --open a a=512 >first
-    "$stream" tokens --seed 2 --cont a a=512 >second
-    pipe "embed first second >h; mamba-layer --dump-state %i.want h >want"
+    in_two_parts 512 512
     run -0 --separate-stderr pipe "mamba-layer --cache C --dump-state %i.got h >out"
     cmp a.got a.want
     cmp out want
@@ -234,9 +239,7 @@ for i in range(0, len(b), 30011):
 }
 
 @test "open documents go on, and their ends are kept" {
-    "$stream" tokens --open a a=700 >first
-    "$stream" tokens --seed 2 --cont a a=500 >second
-    pipe "embed first second >h; mamba-layer --dump-state %i.want h >want"
+    in_two_parts 700 500
     run -0 --separate-stderr cached "--dump-state %i.miss h >miss"
     cmp a.miss a.want
     cmp miss want

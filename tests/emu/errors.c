@@ -93,16 +93,20 @@ static struct scan_grads scan_back(const struct scan_case *s) {
     return o;
 }
 
+static void type_inputs(struct sp_scan *a, int64_t n_tok, enum sp_cuda_type type) {
+    a->x = cuda_typed(a->x, n_tok * D, type);
+    a->dt = cuda_typed(a->dt, n_tok * D, type);
+    a->z = cuda_typed(a->z, n_tok * D, type);
+    a->B = cuda_typed(a->B, n_tok * N, type);
+    a->C = cuda_typed(a->C, n_tok * N, type);
+}
+
 static void check_scan(enum sp_cuda_type type) {
     struct scan_case s;
     int64_t len = LEN;
     scan_make(&s, 1, &len, D, N, 0, 0);
     struct sp_scan a = scan_args(&s);
-    a.x = cuda_typed(a.x, LEN * D, type);
-    a.dt = cuda_typed(a.dt, LEN * D, type);
-    a.z = cuda_typed(a.z, LEN * D, type);
-    a.B = cuda_typed(a.B, LEN * N, type);
-    a.C = cuda_typed(a.C, LEN * N, type);
+    type_inputs(&a, LEN, type);
     float *state = kernel_floats(STATES), *before = kernel_floats(STATES);
     a.state_out = &state;
     a.chunk_state = kernel_floats(s.n_chunk * STATES);
@@ -152,11 +156,7 @@ static void check_scan_step(enum sp_cuda_type type) {
     const int64_t len[SEQS] = {1, 1, 1};
     scan_make(&s, SEQS, len, D, N, 0, 0);
     struct sp_scan a = scan_args(&s);
-    a.x = cuda_typed(a.x, SEQS * D, type);
-    a.dt = cuda_typed(a.dt, SEQS * D, type);
-    a.z = cuda_typed(a.z, SEQS * D, type);
-    a.B = cuda_typed(a.B, SEQS * N, type);
-    a.C = cuda_typed(a.C, SEQS * N, type);
+    type_inputs(&a, SEQS, type);
     a.y = cuda_output(SEQS * D, type);
     float *states = kernel_floats(SEQS * STATES), *state[SEQS];
     double *y = doubles(SEQS * D), *h = doubles(SEQS * STATES);

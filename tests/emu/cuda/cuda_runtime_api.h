@@ -1,5 +1,6 @@
-/* The part of the CUDA runtime that the backend and on_gpu.cc use, as tests/emu/runtime.cc gives it on the CPU:
- * declarations and values as in NVIDIA's header of this name, whose documentation holds. */
+/* The part of the CUDA runtime that the backend and on_gpu.cc use, as tests/emu/runtime.cc gives it
+ * on the CPU: declarations and values as in NVIDIA's header of this name, whose documentation
+ * holds. */
 #ifndef SP_EMU_CUDA_RUNTIME_API_H
 #define SP_EMU_CUDA_RUNTIME_API_H
 
