@@ -32,7 +32,7 @@ static const struct sp_program program = {
     .summary = "Write synthetic CVs with labelled institutions, degrees and years.",
     .detail =
         "Output: {\"id\", \"text\", \"spans\": [[start, end, label, [record...]]],\n"
-        "\"education\", \"lang\", \"layout\", \"slots\": [[query, [answer...], kind, place]]},\n"
+        "\"education\", \"lang\", \"layout\", \"slots\": [[query, [answer...], kind, places]]},\n"
         "offsets in bytes. Document N of a seed is always the same.",
     .example = "mkresume -n 9999 | tokenize --jsonl -m M | train --init M --steps 100 -o OUT",
     .options = options};
@@ -109,11 +109,10 @@ static void print_slots(const struct sp_cv *cv, size_t from, size_t to, char *sc
             n = sp_json_escape(scratch, q->answer[k], strlen(q->answer[k]));
             printf("%s%.*s", k ? ", " : "", (int)n, scratch);
         }
-        printf("], \"%s\", ", q->kind);
-        if (q->end)
-            printf("[%zu, %zu]]", q->start, q->end);
-        else
-            printf("null]");
+        printf("], \"%s\", [", q->kind);
+        for (uint32_t k = 0; k < q->n_place; k++)
+            printf("%s[%zu, %zu]", k ? ", " : "", q->place[k].start, q->place[k].end);
+        printf("]]");
     }
     printf("]");
 }
@@ -138,9 +137,10 @@ static enum sp_code write_marked(const struct sp_cv *cv, const struct sp_cv_ques
     size_t n, *at = NULL, n_mark = 0;
     char *text = sp_mark_words(q->query, strlen(q->query), cv->text, cv->n, &n, &at, &n_mark);
     if (text) fwrite(text, 1, n, f);
-    for (size_t i = 0; i < n_mark; i++) {
-        page->answer[0][0] += at[i] <= q->start;
-        page->answer[0][1] += at[i] < q->end;
+    for (size_t i = 0; i < n_mark * q->n_place; i++) {
+        size_t k = i / n_mark, mark = at[i % n_mark];
+        page->answer[k][0] += mark <= q->place[k].start;
+        page->answer[k][1] += mark < q->place[k].end;
     }
     free(text);
     free(at);
@@ -160,9 +160,11 @@ static enum sp_code make_page(const struct sp_cv *cv, size_t only, struct page *
     if (is_before()) {
         const struct sp_cv_question *q = &cv->question[only];
         int n = fprintf(f, "Q: %s\n\n", q->query);
-        page->answer[0][0] = q->start + (size_t)n;
-        page->answer[0][1] = q->end + (size_t)n;
-        page->n_answer = q->end > 0;
+        for (uint32_t k = 0; k < q->n_place; k++) {
+            page->answer[k][0] = q->place[k].start + (size_t)n;
+            page->answer[k][1] = q->place[k].end + (size_t)n;
+        }
+        page->n_answer = q->n_place;
         if (strcmp(opt_form, "marked") == 0) return write_marked(cv, q, f, page, err);
     }
     fwrite(cv->text, 1, cv->n, f);

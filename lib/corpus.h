@@ -31,18 +31,24 @@ struct sp_cv_span {
 };
 
 #define SP_CV_NAME_MAX 48
-#define SP_CV_ANSWERS_MAX 4
+#define SP_CV_ANSWERS_MAX 12
+#define SP_CV_PLACES_MAX 24
 #define SP_CV_QUESTIONS_MAX 64
 #define SP_CV_LINE_MAX 512 /* bytes of a query or an answer */
 
-/* A question with a slot ("Jane Doe is a ?__"), and what may stand in it, the printed form first,
- * without line ends. Bytes [start, end) of the text are the answer; both 0: the text has none, and
- * the answer is "unknown". */
+/* Bytes [start, end) of the text. */
+struct sp_cv_place {
+    size_t start, end;
+};
+
+/* A question with a slot ("Jane Doe is a ?__"), and all that may stand in it by the text, as it is
+ * printed but without line ends; places are where, the first one that of the first answer. No
+ * places: the text does not say it, and the answer is "unknown". */
 struct sp_cv_question {
     char kind[SP_CV_NAME_MAX];
     char *query, *answer[SP_CV_ANSWERS_MAX]; /* less than SP_CV_LINE_MAX bytes each */
-    uint32_t n_answer;
-    size_t start, end;
+    uint32_t n_answer, n_place;
+    struct sp_cv_place place[SP_CV_PLACES_MAX];
 };
 
 struct sp_cv {

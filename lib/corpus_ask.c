@@ -6,20 +6,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TRIES 6          /* for every question that is wanted */
-#define ABSENT_PERCENT 8 /* how often what the text does not say is asked for all the same */
-#define ANSWER_MAX 110   /* bytes */
+#define TRIES 6        /* for every question that is wanted */
+#define ANSWER_MAX 110 /* bytes */
 
 static bool kind_is(const struct sp_note *n, struct sp_slice kind) {
     return n->kind.n == kind.n && memcmp(n->kind.s, kind.s, kind.n) == 0;
 }
 
-const struct sp_note *sp_ask_note(const struct sp_maker *m, struct sp_slice kind) {
-    for (size_t i = 0; m->doc && m->asked && i < m->doc->n_note; i++) {
+static const struct sp_note *find_note(const struct sp_maker *m, uint32_t group,
+                                       struct sp_slice kind) {
+    for (size_t i = 0; i < m->doc->n_note; i++) {
         const struct sp_note *n = &m->doc->note[i];
-        if (n->group == m->asked->group && kind_is(n, kind)) return n;
+        if (n->group == group && kind_is(n, kind)) return n;
     }
     return NULL;
+}
+
+const struct sp_note *sp_ask_note(const struct sp_maker *m, struct sp_slice kind) {
+    return m->doc && m->beside ? find_note(m, m->beside->group, kind) : NULL;
+}
+
+bool sp_ask_given(struct sp_maker *m, const struct sp_note *note) {
+    if (m->n_given == SP_ASK_GIVEN_MAX) return false;
+    m->given[m->n_given++] = note;
+    return true;
 }
 
 /* Length of the white space at s[0], soft hyphens and non-breaking spaces too. */
@@ -64,42 +74,166 @@ static bool cut_year(const char *s, size_t *start, size_t *end, bool last, bool 
     return true;
 }
 
-/* The kinds that questions are of, and the notes that answer them: the first that there are. */
-static const struct {
-    const char *kind, *note[2];
+/* The kinds that questions are of, the notes that answer them (the first that there are), a note to
+ * ask beside where a record or a job lacks them, and in how many of 100 tries what the text does
+ * not say is asked for all the same: seldom, where most texts do not say it. */
+static const struct kind {
+    const char *name, *note[2], *beside;
+    uint32_t absent;
 } kind_table[] = {
-    {"role", {"role", "student"}}, {"years", {"year", NULL}}, {"start", {"year", NULL}}};
+    {"role", {"role", "student"}, "employer", 8},
+    {"employer", {"employer", NULL}, "role", 8},
+    {"student", {"student", "degree"}, "inst", 2},
+    {"degree", {"degree", NULL}, "inst", 8},
+    {"inst", {"inst", NULL}, "degree", 8},
+    {"field", {"field", NULL}, "inst", 8},
+    {"year", {"year", NULL}, "inst", 8},
+    {"years", {"year", NULL}, "inst", 8},
+    {"start", {"year", NULL}, "inst", 8},
+    {"job", {"job", NULL}, "firm", 8},
+    {"firm", {"firm", NULL}, "job", 8},
+    {"unknown", {"unknown", NULL}, NULL, 100},
+};
 
-static const struct sp_note *draw_note(struct sp_maker *m, struct sp_slice kind) {
+/* Others: notes of their own name. */
+static struct kind find_kind(const char *name) {
+    for (size_t i = 0; i < sizeof kind_table / sizeof *kind_table; i++)
+        if (strcmp(kind_table[i].name, name) == 0) return kind_table[i];
+    return (struct kind){name, {name, NULL}, NULL, 8};
+}
+
+static struct sp_slice slice(const char *s) {
+    return (struct sp_slice){s, strlen(s)};
+}
+
+static bool of_record(const struct sp_note *n) {
+    return n->group < SP_CV_RECORDS_MAX;
+}
+
+/* Does the text say that the note's studies go on? */
+static bool is_studying(const struct sp_maker *m, const struct sp_note *n) {
+    return of_record(n) && m->record[n->group].period.ongoing &&
+           (find_note(m, n->group, slice("year")) || find_note(m, n->group, slice("student")));
+}
+
+/* When the note's studies, or job, were. */
+static struct sp_period period_of(const struct sp_maker *m, const struct sp_note *n) {
+    struct sp_period period = of_record(n) ? m->record[n->group].period : n->period;
+    if (of_record(n)) period.ongoing = is_studying(m, n);
+    return period;
+}
+
+/* A degree says what somebody is a student for only while they study. */
+static bool answers_kind(const struct sp_maker *m, const struct kind *kind,
+                         const struct sp_note *n) {
+    return strcmp(kind->name, "student") != 0 || is_studying(m, n);
+}
+
+/* One of the notes `name`; with `lacking`, of those whose record or job says nothing of that. */
+static const struct sp_note *draw_note(struct sp_maker *m, const struct kind *kind,
+                                       const char *name, const char *lacking) {
     const struct sp_note *drawn = NULL;
     uint32_t n = 0;
-    for (size_t i = 0; i < m->doc->n_note; i++)
-        if (kind_is(&m->doc->note[i], kind) && sp_draw_below(&m->random, ++n) == 0)
-            drawn = &m->doc->note[i];
+    for (size_t i = 0; i < m->doc->n_note; i++) {
+        const struct sp_note *note = &m->doc->note[i];
+        if (!kind_is(note, slice(name))) continue;
+        if (lacking ? find_note(m, note->group, slice(lacking)) != NULL
+                    : !answers_kind(m, kind, note))
+            continue;
+        if (sp_draw_below(&m->random, ++n) == 0) drawn = note;
+    }
     return drawn;
 }
 
-static const struct sp_note *draw_target(struct sp_maker *m, const char *kind) {
-    const char *const own[2] = {kind, NULL}, *const *name = own;
-    for (size_t i = 0; i < sizeof kind_table / sizeof *kind_table; i++)
-        if (strcmp(kind_table[i].kind, kind) == 0) name = kind_table[i].note;
-    const struct sp_note *target = NULL;
-    for (int i = 0; i < 2 && name[i] && !target; i++)
-        target = draw_note(m, (struct sp_slice){name[i], strlen(name[i])});
-    return target;
+/* Might a reader say what the person is, though no note does: by a job, or by studies? */
+static bool hints_role(const struct sp_maker *m) {
+    bool found = false;
+    for (size_t i = 0; !found && i < m->doc->n_note; i++)
+        found = kind_is(&m->doc->note[i], slice("job")) || is_studying(m, &m->doc->note[i]);
+    return found;
+}
+
+/* Sets what is asked for, and beside what; false: nothing comes of this kind. */
+static bool draw_target(struct sp_maker *m, const struct kind *kind) {
+    bool absent = sp_draw_percent(&m->random, kind->absent);
+    m->asked = m->beside = NULL;
+    if (absent && kind->beside) m->beside = draw_note(m, kind, kind->beside, kind->note[0]);
+    for (int i = 0; i < 2 && kind->note[i] && !m->asked && !m->beside; i++)
+        m->asked = draw_note(m, kind, kind->note[i], NULL);
+    if (m->asked) m->beside = m->asked;
+    return m->beside || (absent && (strcmp(kind->name, "role") != 0 || !hints_role(m)));
 }
 
 /* Where the answer stands; false: this note does not answer this kind. */
-static bool answer_place(const struct sp_maker *m, const char *kind, size_t *start, size_t *end) {
-    const struct sp_note *n = m->asked;
-    *start = n->start;
-    *end = n->end;
-    if (strcmp(kind, "start") == 0)
-        return cut_year(m->doc->s, start, end, false, !n->period.ongoing);
-    if (strcmp(kind, "year") != 0) return true;
-    return !n->period.ongoing && cut_year(m->doc->s, start, end, true, false);
+static bool answer_place(const struct sp_maker *m, const struct kind *kind, const struct sp_note *n,
+                         struct sp_cv_place *place) {
+    *place = (struct sp_cv_place){n->start, n->end};
+    if (strcmp(kind->name, "start") == 0)
+        return cut_year(m->doc->s, &place->start, &place->end, false, !n->period.ongoing);
+    if (strcmp(kind->name, "year") != 0) return true;
+    return !n->period.ongoing && cut_year(m->doc->s, &place->start, &place->end, true, false);
 }
 
+static bool is_letter(char ch) {
+    return isalnum((unsigned char)ch) || (unsigned char)ch >= 0x80;
+}
+
+/* Do two notes say the same, but for case and punctuation? A degree says as much as one that goes
+ * on behind it: a Bachelor of Arts is a Bachelor. */
+static bool says(const struct sp_maker *m, const struct sp_note *given, const struct sp_note *n) {
+    const char *s = m->doc->s;
+    size_t i = given->start, k = n->start;
+    for (;; i++, k++) {
+        while (i < given->end && !is_letter(s[i])) i++;
+        bool between = k == n->end || !is_letter(s[k]);
+        while (k < n->end && !is_letter(s[k])) k++;
+        if (i == given->end) return k == n->end || (between && kind_is(n, slice("degree")));
+        if (k == n->end || tolower((unsigned char)s[i]) != tolower((unsigned char)s[k]))
+            return false;
+    }
+}
+
+/* Is a note's record, or job, one that has all that the question says? */
+static bool fits(const struct sp_maker *m, const struct sp_note *n) {
+    struct sp_period p = period_of(m, n);
+    if (of_record(n) && p.ongoing != m->period.ongoing) return false;
+    if ((m->given_y1 && p.y1 != m->period.y1) || (m->given_y2 && p.y2 != m->period.y2))
+        return false;
+    for (uint32_t i = 0; i < m->n_given; i++) {
+        bool found = false;
+        for (size_t k = 0; !found && k < m->doc->n_note; k++) {
+            const struct sp_note *o = &m->doc->note[k];
+            found =
+                o->group == n->group && kind_is(o, m->given[i]->kind) && says(m, m->given[i], o);
+        }
+        if (!found) return false;
+    }
+    return true;
+}
+
+/* Does the text say the year, where it speaks of the record? */
+static bool shows_year(const struct sp_maker *m, int year) {
+    char text[16];
+    snprintf(text, sizeof text, "%d", year);
+    if (!of_record(m->beside)) return memmem(m->doc->s, m->doc->n, text, 4) != NULL;
+    for (size_t i = 0; i < m->doc->n_note; i++) {
+        const struct sp_note *n = &m->doc->note[i];
+        const char *s = m->doc->s + n->start;
+        if (n->group == m->beside->group && kind_is(n, slice("year")) &&
+            (memmem(s, n->end - n->start, text, 4) || memmem(s, n->end - n->start, text + 2, 2)))
+            return true;
+    }
+    return false;
+}
+
+/* And nobody writes "from 2019 to 2019". */
+static bool shows_years(const struct sp_maker *m) {
+    if (m->given_y1 && m->given_y2 && m->period.y1 == m->period.y2) return false;
+    return !m->beside || ((!m->given_y1 || shows_year(m, m->period.y1)) &&
+                          (!m->given_y2 || shows_year(m, m->period.y2)));
+}
+
+/* Takes the text over; false: there was none. */
 static bool add_answer(struct sp_cv_question *q, char *text) {
     bool there = text,
          fresh = text && *text && strlen(text) <= ANSWER_MAX && q->n_answer < SP_CV_ANSWERS_MAX;
@@ -111,19 +245,32 @@ static bool add_answer(struct sp_cv_question *q, char *text) {
     return there;
 }
 
-/* The answer as printed, and how else the text prints it. */
-static bool find_answers(struct sp_maker *m, struct sp_cv_question *q) {
-    if (!m->asked) return add_answer(q, strdup("unknown"));
-    if (!answer_place(m, q->kind, &q->start, &q->end)) return true;
-    if (!add_answer(q, sp_ask_line(m->doc, q->start, q->end))) return false;
-    bool whole = q->start == m->asked->start && q->end == m->asked->end;
-    for (size_t i = 0; q->n_answer && whole && i < m->doc->n_note; i++) {
+/* A note's answer and its place; nothing where it is no answer or is there already. */
+static bool add_note(struct sp_maker *m, const struct kind *kind, const struct sp_note *n,
+                     struct sp_cv_question *q) {
+    struct sp_cv_place place;
+    bool fresh = answer_place(m, kind, n, &place) && q->n_place < SP_CV_PLACES_MAX &&
+                 place.end - place.start <= ANSWER_MAX;
+    for (uint32_t i = 0; fresh && i < q->n_place; i++)
+        fresh = q->place[i].start != place.start || q->place[i].end != place.end;
+    if (!fresh) return true;
+    q->place[q->n_place++] = place;
+    return add_answer(q, sp_ask_line(m->doc, place.start, place.end));
+}
+
+/* Whatever in the text fits the question: what was asked for first. */
+static bool find_answers(struct sp_maker *m, const struct kind *kind, struct sp_cv_question *q) {
+    if (m->asked && !add_note(m, kind, m->asked, q)) return false;
+    if (m->asked && !q->n_place) return true;
+    for (size_t i = 0; i < m->doc->n_note; i++) {
         const struct sp_note *n = &m->doc->note[i];
-        if (n->group == m->asked->group && kind_is(n, m->asked->kind) &&
-            !add_answer(q, sp_ask_line(m->doc, n->start, n->end)))
+        bool of_kind = m->asked ? kind_is(n, m->asked->kind)
+                                : kind_is(n, slice(kind->note[0])) ||
+                                      (kind->note[1] && kind_is(n, slice(kind->note[1])));
+        if (of_kind && answers_kind(m, kind, n) && fits(m, n) && !add_note(m, kind, n, q))
             return false;
     }
-    return true;
+    return q->n_place > 0 || add_answer(q, strdup("unknown"));
 }
 
 static void question_clear(struct sp_cv_question *q) {
@@ -132,27 +279,35 @@ static void question_clear(struct sp_cv_question *q) {
     memset(q, 0, sizeof *q);
 }
 
+/* What the question says: the kind's rule, with what is noted beside the answer. */
+static bool word(struct sp_maker *m, const struct kind *kind, struct sp_cv_question *q) {
+    char rule[SP_RULE_NAME_MAX + 4];
+    snprintf(rule, sizeof rule, "ask.%s", kind->name);
+    int year = sp_draw_int(&m->random, m->adult_year, m->now_year);
+    m->period =
+        m->beside ? period_of(m, m->beside) : (struct sp_period){year - 2, 1, year, 1, false};
+    m->n_given = 0;
+    m->given_y1 = m->given_y2 = false;
+    q->query = sp_expand_apart(m, rule);
+    return q->query != NULL;
+}
+
 /* One question, or none (q->query NULL): what was drawn cannot be asked. */
 static bool ask_one(struct sp_maker *m, struct sp_cv_question *q) {
-    char rule[SP_RULE_NAME_MAX];
     memset(q, 0, sizeof *q);
-    char *kind = sp_expand_apart(m, "ask");
-    if (!kind) return false;
-    int n = snprintf(rule, sizeof rule, "ask.%s", kind);
-    if (n < (int)sizeof rule) memcpy(q->kind, kind, strlen(kind) + 1);
-    m->asked = draw_target(m, q->kind);
-    bool wanted =
-        m->asked || strcmp(q->kind, "unknown") == 0 || sp_draw_percent(&m->random, ABSENT_PERCENT);
-    free(kind);
-    if (n >= (int)sizeof rule)
+    char *name = sp_expand_apart(m, "ask");
+    if (!name) return false;
+    size_t n = strlen(name);
+    if (n < sizeof q->kind) memcpy(q->kind, name, n + 1);
+    const struct kind kind = find_kind(q->kind);
+    free(name);
+    if (n >= sizeof q->kind)
         return sp_expand_fail(m, SP_E_DATA, "rule ask: the name of a kind is too long");
-    if (!wanted) return true;
-    int year = sp_draw_int(&m->random, m->adult_year, m->now_year);
-    m->period = m->asked ? m->asked->period : (struct sp_period){year - 2, 1, year, 1, false};
-    if (!find_answers(m, q)) return sp_expand_fail(m, SP_E_DEVICE, "out of memory");
-    if (!q->n_answer) return true;
-    q->query = sp_expand_apart(m, rule);
-    if (q->query && strlen(q->query) >= SP_CV_LINE_MAX) {
+    if (!draw_target(m, &kind)) return true;
+    if (!word(m, &kind, q)) return false;
+    if (strlen(q->query) < SP_CV_LINE_MAX && shows_years(m) && !find_answers(m, &kind, q))
+        return sp_expand_fail(m, SP_E_DEVICE, "out of memory");
+    if (!q->n_answer) {
         free(q->query);
         q->query = NULL;
     }

@@ -1,9 +1,11 @@
 /* The functions of the rule language: {%NAME argument body}. */
 #include "corpus_internal.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define SHUFFLE_MAX 24
 #define COLUMN_MAX 200
@@ -294,16 +296,32 @@ static bool nth(struct sp_maker *m, struct sp_slice s, int month) {
 static bool call_noted(struct sp_maker *m, struct sp_slice s) {
     const struct sp_note *found = sp_ask_note(m, s);
     if (!found) return true;
+    if (!sp_ask_given(m, found))
+        return sp_expand_fail(m, SP_E_DATA, "a question says over %d things", SP_ASK_GIVEN_MAX);
     char *line = sp_ask_line(m->doc, found->start, found->end);
     bool ok = line && sp_text_add(&m->out, line, strlen(line));
     free(line);
     return done(m, ok);
 }
 
-/* {%an}: the article, by the first letter of what is asked for; {%an KIND}: of what is noted. */
+/* Is "an" said before it? By the first letter; by its name where letters are read one by one, as of
+ * an MBA or an M.Sc. */
+static bool takes_an(const char *s, size_t n) {
+    size_t word = 0, small = 0;
+    for (size_t i = 0; i < n; i++) small += islower((unsigned char)s[i]) != 0;
+    while (word < n && isalnum((unsigned char)s[word])) word++;
+    bool spelled = n == 1 || (n > 1 && isupper((unsigned char)s[0]) && word <= 4 &&
+                              (s[1] == '.' || (isupper((unsigned char)s[1]) && (small || n <= 5))));
+    if (spelled) return strchr("AEFHILMNORSX", *s) != NULL;
+    return n && strchr("AEIOUaeiou", *s) && strncasecmp(s, "uni", 3) != 0 &&
+           strncasecmp(s, "eu", 2) != 0 && strncasecmp(s, "one", 3) != 0 &&
+           strncasecmp(s, "use", 3) != 0;
+}
+
+/* {%an}: the article, by what is asked for; {%an KIND}: by what is noted. */
 static bool call_an(struct sp_maker *m, struct sp_slice s) {
     const struct sp_note *n = s.n ? sp_ask_note(m, s) : m->asked;
-    bool vowel = m->doc && n && strchr("AEIOUaeiou", m->doc->s[n->start]);
+    bool vowel = m->doc && n && takes_an(m->doc->s + n->start, n->end - n->start);
     return done(m, sp_text_add(&m->out, "an", vowel ? 2 : 1));
 }
 
@@ -426,10 +444,12 @@ static bool call_ongoing(struct sp_maker *m, struct sp_slice s) {
 }
 static bool call_y1(struct sp_maker *m, struct sp_slice s) {
     (void)s;
+    m->given_y1 = true;
     return print(m, "%d", m->period.y1);
 }
 static bool call_y2(struct sp_maker *m, struct sp_slice s) {
     (void)s;
+    m->given_y2 = true;
     return print(m, "%d", m->period.y2);
 }
 static bool call_yy1(struct sp_maker *m, struct sp_slice s) {

@@ -138,6 +138,8 @@ struct sp_cv_record {
     uint32_t group; /* records of one institution in a row */
 };
 
+enum { SP_ASK_GIVEN_MAX = 8 };
+
 struct sp_maker {
     const struct sp_corpus *c;
     uint64_t random;
@@ -151,9 +153,13 @@ struct sp_maker {
     uint32_t n_record;
     uint32_t current, n_current; /* the record, and the group, that slots mean */
     bool labelled;
-    uint32_t group, n_job;       /* of notes; jobs that are over */
-    const struct sp_text *doc;   /* while asking: the finished document, */
-    const struct sp_note *asked; /* what is asked for; NULL: something that it does not say */
+    uint32_t group, n_job;        /* of notes; jobs that are over */
+    const struct sp_text *doc;    /* while asking: the finished document, */
+    const struct sp_note *asked;  /* what is asked for; NULL: something that it does not say, */
+    const struct sp_note *beside; /* in the record or the job of this; or NULL */
+    const struct sp_note *given[SP_ASK_GIVEN_MAX]; /* (n_given): what the question says of it, */
+    uint32_t n_given;
+    bool given_y1, given_y2; /* and whether it says its years */
     struct sp_period period;
     struct sp_slice shown; /* what {%text} is */
     int depth;
@@ -176,6 +182,8 @@ bool sp_slice_part(struct sp_slice *rest, struct sp_slice *part);
 bool sp_ask(struct sp_maker *m, uint32_t n, struct sp_cv *cv);
 /* While asking: the note of that kind in the group of what is asked for, or NULL. */
 const struct sp_note *sp_ask_note(const struct sp_maker *m, struct sp_slice kind);
+/* The question says what the note says: an answer has to fit it. False: it says too much. */
+bool sp_ask_given(struct sp_maker *m, const struct sp_note *note);
 /* A note's text on one line; free() it; NULL: no memory. */
 char *sp_ask_line(const struct sp_text *t, size_t start, size_t end);
 
