@@ -193,12 +193,19 @@ static bool says(const struct sp_maker *m, const struct sp_note *given, const st
     }
 }
 
+/* A level is known by its degree. */
+static bool is_of_level(const struct sp_maker *m, const struct sp_note *n, const char *level) {
+    return of_record(n) && strcmp(m->record[n->group].level, level) == 0 &&
+           find_note(m, n->group, slice("degree"));
+}
+
 /* Is a note's record, or job, one that has all that the question says? */
 static bool fits(const struct sp_maker *m, const struct sp_note *n) {
     struct sp_period p = period_of(m, n);
     if (of_record(n) && p.ongoing != m->period.ongoing) return false;
     if ((m->given_y1 && p.y1 != m->period.y1) || (m->given_y2 && p.y2 != m->period.y2))
         return false;
+    if (m->given_level && !is_of_level(m, n, m->record[m->beside->group].level)) return false;
     for (uint32_t i = 0; i < m->n_given; i++) {
         bool found = false;
         for (size_t k = 0; !found && k < m->doc->n_note; k++) {
@@ -287,7 +294,8 @@ static bool word(struct sp_maker *m, const struct kind *kind, struct sp_cv_quest
     m->period =
         m->beside ? period_of(m, m->beside) : (struct sp_period){year - 2, 1, year, 1, false};
     m->n_given = 0;
-    m->given_y1 = m->given_y2 = false;
+    m->given_level = m->given_y1 = m->given_y2 = false;
+    m->plain = sp_draw_percent(&m->random, 50);
     q->query = sp_expand_apart(m, rule);
     return q->query != NULL;
 }

@@ -292,26 +292,62 @@ static bool nth(struct sp_maker *m, struct sp_slice s, int month) {
 
 /* ---- questions ---- */
 
+/* What a question calls a note: as the text prints it, or the name as it was before layout and
+ * noise; free() it; NULL: no memory. */
+static char *noted_text(const struct sp_maker *m, const struct sp_note *n) {
+    int k = slot_of(n->kind);
+    const char *name =
+        m->plain && n->group < SP_CV_RECORDS_MAX && k >= 0 ? m->record[n->group].value[k] : NULL;
+    return name ? strdup(name) : sp_ask_line(m->doc, n->start, n->end);
+}
+
 /* {%noted KIND}: what the text says of that kind, beside what is asked for. */
 static bool call_noted(struct sp_maker *m, struct sp_slice s) {
     const struct sp_note *found = sp_ask_note(m, s);
     if (!found) return true;
     if (!sp_ask_given(m, found))
         return sp_expand_fail(m, SP_E_DATA, "a question says over %d things", SP_ASK_GIVEN_MAX);
-    char *line = sp_ask_line(m->doc, found->start, found->end);
+    char *line = noted_text(m, found);
     bool ok = line && sp_text_add(&m->out, line, strlen(line));
     free(line);
     return done(m, ok);
 }
 
+/* {%the KIND}: "the " before what is noted, at times, where people say so. */
+static bool call_the(struct sp_maker *m, struct sp_slice s) {
+    static const char *const start[] = {"University of ", "Institute of ", "College of "};
+    const struct sp_note *found = sp_ask_note(m, s);
+    bool wanted = false;
+    for (size_t i = 0; found && i < sizeof start / sizeof *start; i++)
+        wanted |= strncasecmp(m->doc->s + found->start, start[i], strlen(start[i])) == 0;
+    if (!wanted || sp_draw_percent(&m->random, 50)) return true;
+    return done(m, sp_text_add(&m->out, "the ", 4));
+}
+
+/* {%level RULE|B}: the rule RULE.LEVEL of the record where there is one, else B. */
+static bool call_level(struct sp_maker *m, struct sp_slice s) {
+    char name[SP_RULE_NAME_MAX];
+    struct sp_slice rest = s, rule;
+    sp_slice_part(&rest, &rule);
+    bool known = m->beside && m->beside->group < SP_CV_RECORDS_MAX &&
+                 snprintf(name, sizeof name, "%.*s.%s", (int)rule.n, rule.s,
+                          m->record[m->beside->group].level) < (int)sizeof name &&
+                 sp_rule_find(m->c, name, strlen(name));
+    if (!known) return either(m, s, true);
+    m->given_level = true;
+    return sp_expand_rule(m, name, strlen(name));
+}
+
 /* Is "an" said before it? By the first letter; by its name where letters are read one by one, as of
  * an MBA or an M.Sc. */
 static bool takes_an(const char *s, size_t n) {
-    size_t word = 0, small = 0;
-    for (size_t i = 0; i < n; i++) small += islower((unsigned char)s[i]) != 0;
-    while (word < n && isalnum((unsigned char)s[word])) word++;
-    bool spelled = n == 1 || (n > 1 && isupper((unsigned char)s[0]) && word <= 4 &&
-                              (s[1] == '.' || (isupper((unsigned char)s[1]) && (small || n <= 5))));
+    size_t word = 0, small = 0, small_rest = 0;
+    while (word < n && isalnum((unsigned char)s[word]))
+        small += islower((unsigned char)s[word++]) != 0;
+    for (size_t i = word; i < n; i++) small_rest += islower((unsigned char)s[i]) != 0;
+    bool capitals = n > 1 && isupper((unsigned char)s[0]) && isupper((unsigned char)s[1]);
+    bool spelled = n == 1 || (word == 1 && s[1] == '.') ||
+                   (capitals && (small || (word <= 4 && (small_rest || n <= 5))));
     if (spelled) return strchr("AEFHILMNORSX", *s) != NULL;
     return n && strchr("AEIOUaeiou", *s) && strncasecmp(s, "uni", 3) != 0 &&
            strncasecmp(s, "eu", 2) != 0 && strncasecmp(s, "one", 3) != 0 &&
@@ -321,8 +357,12 @@ static bool takes_an(const char *s, size_t n) {
 /* {%an}: the article, by what is asked for; {%an KIND}: by what is noted. */
 static bool call_an(struct sp_maker *m, struct sp_slice s) {
     const struct sp_note *n = s.n ? sp_ask_note(m, s) : m->asked;
-    bool vowel = m->doc && n && takes_an(m->doc->s + n->start, n->end - n->start);
-    return done(m, sp_text_add(&m->out, "an", vowel ? 2 : 1));
+    if (!m->doc || !n) return done(m, sp_text_add(&m->out, "a", 1));
+    char *text = s.n ? noted_text(m, n) : sp_ask_line(m->doc, n->start, n->end);
+    bool vowel = text && takes_an(text, strlen(text)),
+         ok = text && sp_text_add(&m->out, "an", vowel ? 2 : 1);
+    free(text);
+    return done(m, ok);
 }
 
 /* ---- layout ---- */
@@ -524,7 +564,8 @@ static const struct {
     {"note", call_note},     {"held", call_held},       {"noted", call_noted},
     {"an", call_an},         {"ascii", call_ascii},     {"pad", call_pad},
     {"right", call_right},   {"columns", call_columns}, {"wrap", call_wrap},
-    {"indent", call_indent}, {"fold", call_fold},
+    {"indent", call_indent}, {"fold", call_fold},       {"the", call_the},
+    {"level", call_level},
 };
 
 bool sp_expand_call(struct sp_maker *m, struct sp_slice call) {
