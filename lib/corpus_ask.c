@@ -202,7 +202,7 @@ static bool is_of_level(const struct sp_maker *m, const struct sp_note *n, const
 /* Is a note's record, or job, one that has all that the question says? */
 static bool fits(const struct sp_maker *m, const struct sp_note *n) {
     struct sp_period p = period_of(m, n);
-    if (of_record(n) && p.ongoing != m->period.ongoing) return false;
+    if (of_record(n) && of_record(m->beside) && p.ongoing != m->period.ongoing) return false;
     if ((m->given_y1 && p.y1 != m->period.y1) || (m->given_y2 && p.y2 != m->period.y2))
         return false;
     if (m->given_level && !is_of_level(m, n, m->record[m->beside->group].level)) return false;
@@ -265,17 +265,32 @@ static bool add_note(struct sp_maker *m, const struct kind *kind, const struct s
     return add_answer(q, sp_ask_line(m->doc, place.start, place.end));
 }
 
+/* Is a note one of those that the question asks for? */
+static bool may_answer(const struct sp_maker *m, const struct kind *kind, const struct sp_note *n) {
+    bool asked = m->also.n && kind_is(n, m->also);
+    for (int i = 0; i < 2 && kind->note[i] && !m->asked; i++)
+        asked |= kind_is(n, slice(kind->note[i]));
+    if (m->asked) asked |= kind_is(n, m->asked->kind);
+    return asked && answers_kind(m, kind, n);
+}
+
+/* Does the question name what the text says of the person, by chance? */
+static bool names_noted(const struct sp_maker *m, const char *query) {
+    bool found = false;
+    for (size_t i = 0; !found && i < m->doc->n_note; i++) {
+        const struct sp_note *n = &m->doc->note[i];
+        found = memmem(query, strlen(query), m->doc->s + n->start, n->end - n->start) != NULL;
+    }
+    return found;
+}
+
 /* Whatever in the text fits the question: what was asked for first. */
 static bool find_answers(struct sp_maker *m, const struct kind *kind, struct sp_cv_question *q) {
     if (m->asked && !add_note(m, kind, m->asked, q)) return false;
     if (m->asked && !q->n_place) return true;
     for (size_t i = 0; i < m->doc->n_note; i++) {
         const struct sp_note *n = &m->doc->note[i];
-        bool of_kind = m->asked ? kind_is(n, m->asked->kind)
-                                : kind_is(n, slice(kind->note[0])) ||
-                                      (kind->note[1] && kind_is(n, slice(kind->note[1])));
-        if (of_kind && answers_kind(m, kind, n) && fits(m, n) && !add_note(m, kind, n, q))
-            return false;
+        if (may_answer(m, kind, n) && fits(m, n) && !add_note(m, kind, n, q)) return false;
     }
     return q->n_place > 0 || add_answer(q, strdup("unknown"));
 }
@@ -294,6 +309,7 @@ static bool word(struct sp_maker *m, const struct kind *kind, struct sp_cv_quest
     m->period =
         m->beside ? period_of(m, m->beside) : (struct sp_period){year - 2, 1, year, 1, false};
     m->n_given = 0;
+    m->also = (struct sp_slice){0};
     m->given_level = m->given_y1 = m->given_y2 = false;
     m->plain = sp_draw_percent(&m->random, 50);
     q->query = sp_expand_apart(m, rule);
@@ -313,8 +329,9 @@ static bool ask_one(struct sp_maker *m, struct sp_cv_question *q) {
         return sp_expand_fail(m, SP_E_DATA, "rule ask: the name of a kind is too long");
     if (!draw_target(m, &kind)) return true;
     if (!word(m, &kind, q)) return false;
-    if (strlen(q->query) < SP_CV_LINE_MAX && shows_years(m) && !find_answers(m, &kind, q))
-        return sp_expand_fail(m, SP_E_DEVICE, "out of memory");
+    bool fine = strlen(q->query) < SP_CV_LINE_MAX && shows_years(m) &&
+                (m->beside || !names_noted(m, q->query));
+    if (fine && !find_answers(m, &kind, q)) return sp_expand_fail(m, SP_E_DEVICE, "out of memory");
     if (!q->n_answer) {
         free(q->query);
         q->query = NULL;

@@ -324,6 +324,12 @@ static bool call_the(struct sp_maker *m, struct sp_slice s) {
     return done(m, sp_text_add(&m->out, "the ", 4));
 }
 
+/* {%or KIND}: notes of that kind are answers too. */
+static bool call_or(struct sp_maker *m, struct sp_slice s) {
+    m->also = s;
+    return true;
+}
+
 /* {%level RULE|B}: the rule RULE.LEVEL of the record where there is one, else B. */
 static bool call_level(struct sp_maker *m, struct sp_slice s) {
     char name[SP_RULE_NAME_MAX];
@@ -565,7 +571,7 @@ static const struct {
     {"an", call_an},         {"ascii", call_ascii},     {"pad", call_pad},
     {"right", call_right},   {"columns", call_columns}, {"wrap", call_wrap},
     {"indent", call_indent}, {"fold", call_fold},       {"the", call_the},
-    {"level", call_level},
+    {"or", call_or},         {"level", call_level},
 };
 
 bool sp_expand_call(struct sp_maker *m, struct sp_slice call) {

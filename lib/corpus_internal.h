@@ -159,7 +159,8 @@ struct sp_maker {
     const struct sp_note *beside; /* in the record or the job of this; or NULL */
     const struct sp_note *given[SP_ASK_GIVEN_MAX]; /* (n_given): what the question says of it, */
     uint32_t n_given;
-    bool plain; /* names of studies as they were, whatever the text prints */
+    struct sp_slice also; /* notes of this kind answer it too */
+    bool plain;           /* names of studies as they were, whatever the text prints */
     bool given_level, given_y1, given_y2; /* and whether it says its years */
     struct sp_period period;
     struct sp_slice shown; /* what {%text} is */

@@ -126,7 +126,7 @@ assert marks > 500 and inside > 0, (marks, inside)' "$BATS_TEST_TMPDIR"
 @test "mkresume writes the same on every machine" {
     # A change of the corpus changes this on purpose; put the new digest in.
     run -0 pipe 'mkresume -n 500 --seed 7 --split all --slots 3 | sha256sum'
-    [ "$output" = "b1f2e7e342f5b297143c9211ed1be01305ea5cd2d9a6b3683ec3b6eddd76b25c  -" ]
+    [ "$output" = "b4ac03272ae41ae38d931171d5c18abe62962013d8e0314ef7ebf1552672bb12  -" ]
 }
 
 @test "mkresume: training does not see the lines held out of the lists" {
@@ -198,6 +198,8 @@ for query, answers, kind, places in json.loads(sys.stdin.read())["slots"]:
         lv.bachelor '  bachelor' lv.master '  master'
     # What goes on answers other questions than what is over.
     check 'master bachelor' 0 "$doc" student '{%an} ?__ student' 'an ?__ student | = | M.Sc.'
+    check 'master' 0 '{name}, {%note role Chef}: {%inst}, {%year}, {%note student {%degree} student}' \
+        role '{name} is ?__{%or student}' 'Jane Doe is ?__ | = | Chef | M.Sc. student'
     check 'master' 9 "$doc" student '{%an} ?__ student' ''
     check 'master' 0 "$doc" inst '{%ongoing studies|studied} at ?__' 'studies at ?__ | = | MIT'
     # Two jobs at one employer; and years that the text does not give are no part of a question.
