@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train the byte-level BPE of the shipped tagger over synthetic CVs.
 
-    mkresume -n 30000 --seed 77 --split all --text | make_tokenizer.py VOCAB_SIZE tokenizer.json
+    mkresume -n 30000 --seed 77 --split train --text | make_tokenizer.py VOCAB_SIZE tokenizer.json
 
 Needs Hugging Face's `tokenizers` (not needed to build or to run statepipe: the result is committed).
 Pieces follow GPT-NeoX's rule; a year of the last decades comes out as one token.
