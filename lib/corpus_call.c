@@ -574,9 +574,19 @@ static const struct {
     {"or", call_or},         {"level", call_level},
 };
 
+static int find_call(struct sp_slice name) {
+    for (int i = 0; i < (int)(sizeof call_table / sizeof *call_table); i++)
+        if (is(name, call_table[i].name)) return i;
+    return -1;
+}
+
+bool sp_expand_knows(struct sp_slice call) {
+    return find_call(word(&call)) >= 0;
+}
+
 bool sp_expand_call(struct sp_maker *m, struct sp_slice call) {
     struct sp_slice name = word(&call);
-    for (size_t i = 0; i < sizeof call_table / sizeof *call_table; i++)
-        if (is(name, call_table[i].name)) return call_table[i].call(m, call);
+    int i = find_call(name);
+    if (i >= 0) return call_table[i].call(m, call);
     return sp_expand_fail(m, SP_E_DATA, "no function {%%%.*s}", (int)name.n, name.s);
 }

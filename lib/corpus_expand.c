@@ -27,8 +27,7 @@ static bool add(struct sp_maker *m, const char *s, size_t n) {
                           SP_CV_BYTES_MAX);
 }
 
-/* The offset behind the brace that closes the one at s[0]. */
-static size_t closing(const char *s, size_t n) {
+size_t sp_slice_closing(const char *s, size_t n) {
     int depth = 0;
     for (size_t i = 0; i < n; i++) {
         if (s[i] == '\\')
@@ -96,7 +95,7 @@ static bool choose(struct sp_maker *m, struct sp_slice s) {
     return sp_expand(m, part.s, part.n);
 }
 
-static bool has_choice(struct sp_slice s) {
+bool sp_slice_has_choice(struct sp_slice s) {
     struct sp_slice part;
     return sp_slice_part(&s, &part) && s.s;
 }
@@ -111,14 +110,14 @@ bool sp_expand(struct sp_maker *m, const char *s, size_t n) {
             ok = escape(m, s[i + 1]);
             i += 2;
         } else if (s[i] == '{') {
-            size_t len = closing(s + i, n - i);
+            size_t len = sp_slice_closing(s + i, n - i);
             struct sp_slice in = {s + i + 1, len >= 2 ? len - 2 : 0};
             if (in.n && *in.s == '?')
                 ok = perhaps(m, in);
             else if (in.n && *in.s == '%')
                 ok = sp_expand_call(m, (struct sp_slice){in.s + 1, in.n - 1});
             else
-                ok = has_choice(in) ? choose(m, in) : sp_expand_rule(m, in.s, in.n);
+                ok = sp_slice_has_choice(in) ? choose(m, in) : sp_expand_rule(m, in.s, in.n);
             i += len;
         } else {
             size_t j = i + 1;

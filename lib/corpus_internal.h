@@ -42,12 +42,21 @@ struct sp_corpus {
     uint32_t n_rule, cap_rule;
     uint32_t *slot; /* hash table of rule index + 1 */
     uint32_t n_slot;
-    char **file; /* the texts that bodies point into */
+    struct sp_corpus_file *file; /* the texts that bodies point into */
     uint32_t n_file, cap_file;
+};
+
+struct sp_corpus_file {
+    char *text;
+    size_t n;
+    char name[128];
 };
 
 /* NULL when there is none. */
 const struct sp_rule *sp_rule_find(const struct sp_corpus *c, const char *name, size_t n);
+/* Every rule and function that a body names is there, in some region or language at least; else
+ * SP_E_DATA with the file and the line (corpus_check.c). */
+enum sp_code sp_corpus_check(const struct sp_corpus *c, const char *dir, struct sp_error *err);
 
 /* ---- random numbers: splitmix64 ---- */
 
@@ -177,8 +186,12 @@ bool sp_expand_call(struct sp_maker *m, struct sp_slice call); /* what stands be
 char *sp_expand_apart(struct sp_maker *m, const char *name);
 bool sp_expand_fail(struct sp_maker *m, enum sp_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+bool sp_expand_knows(struct sp_slice call); /* is there such a function? */
 /* Cuts the next part off at a `|` outside braces; false at the end. */
 bool sp_slice_part(struct sp_slice *rest, struct sp_slice *part);
+bool sp_slice_has_choice(struct sp_slice s); /* a `|` outside braces */
+/* The offset behind the brace that closes the one at s[0]. */
+size_t sp_slice_closing(const char *s, size_t n);
 
 /* Asks n questions about m->out, fewer where it gives no more. */
 bool sp_ask(struct sp_maker *m, uint32_t n, struct sp_cv *cv);

@@ -106,12 +106,16 @@ static enum sp_code load_text(struct sp_corpus *c, const char *dir, const char *
     char path[4096];
     enum sp_code code = sp_path_join(path, sizeof path, dir, name, err);
     if (code) return code;
-    char **file = c->n_file < FILES_MAX ? grow(c->file, c->n_file, &c->cap_file, sizeof *file) : 0;
+    struct sp_corpus_file *file =
+        c->n_file < FILES_MAX ? grow(c->file, c->n_file, &c->cap_file, sizeof *file) : 0;
     if (!file) return sp_error_set(err, SP_E_DATA, "%s: too many files", dir);
     c->file = file;
     code = sp_io_slurp(text, n, path, FILE_BYTES_MAX, err);
-    if (!code) c->file[c->n_file++] = *text;
-    return code;
+    if (code) return code;
+    file += c->n_file++;
+    *file = (struct sp_corpus_file){.text = *text, .n = *n};
+    snprintf(file->name, sizeof file->name, "%s", name);
+    return SP_OK;
 }
 
 /* A list: "NAME < FILE" takes column 1 of every line; "NAME < FILE by K" makes rules NAME.VALUE,
@@ -293,6 +297,7 @@ enum sp_code sp_corpus_open(struct sp_corpus **corpus, const char *dir, enum sp_
         free(entry[i]);
     }
     free(entry);
+    if (!code) code = sp_corpus_check(c, dir, err);
     if (code) {
         sp_corpus_free(c);
         return code;
@@ -309,7 +314,7 @@ void sp_corpus_free(struct sp_corpus *c) {
         free(c->rule[i].weight);
         free(c->rule[i].heldout);
     }
-    for (uint32_t i = 0; i < c->n_file; i++) free(c->file[i]);
+    for (uint32_t i = 0; i < c->n_file; i++) free(c->file[i].text);
     free(c->file);
     free(c->rule);
     free(c->slot);

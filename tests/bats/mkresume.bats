@@ -166,6 +166,14 @@ corpus() { # a corpus of one file, on standard input
     printf '  alone\n' | corpus
     run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/c"
     [ "$stderr" = "mkresume: $BATS_TEST_TMPDIR/c/x.rules:1: an alternative before any rule" ]
+    # Names that lead nowhere, though nothing draws them; of one region is enough, and text in a list is none
+    printf '{nowhere}\n' >"$BATS_TEST_TMPDIR/c/list.txt"
+    printf 'l < list.txt\nb.US\n  {l}\n\nnever\n  {?10 {b}} \\{x\\} {%%upper {a|{Nick}}}\n' | corpus
+    run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/c"
+    [ "$stderr" = "mkresume: $BATS_TEST_TMPDIR/c/x.rules:6: there is no rule {Nick}" ]
+    printf 'never\n  a\n  {%%uper a}\n' | corpus
+    run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/c"
+    [ "$stderr" = "mkresume: $BATS_TEST_TMPDIR/c/x.rules:3: there is no function {%uper a}" ]
 }
 
 person() { # rules for one layout: LEVELS YEARS-SINCE DOC, then lines of questions

@@ -1,0 +1,56 @@
+/* The rules as a whole: names in bodies must lead somewhere. A misspelt one would otherwise be found
+ * when it is drawn, perhaps once in a million documents. */
+#include "corpus_internal.h"
+
+#include <string.h>
+
+/* A rule of that name, or NAME.SUFFIX for a region or language. */
+static bool known(const struct sp_corpus *c, struct sp_slice name) {
+    if (sp_rule_find(c, name.s, name.n)) return true;
+    for (uint32_t i = 0; i < c->n_rule; i++)
+        if (strncmp(c->rule[i].name, name.s, name.n) == 0 && c->rule[i].name[name.n] == '.')
+            return true;
+    return false;
+}
+
+/* Where `s` stands: a rule's body points into the text of its file. */
+static enum sp_code unknown(const struct sp_corpus *c, const char *dir, const char *what,
+                            struct sp_slice name, struct sp_error *err) {
+    sp_error_set(err, SP_E_DATA, "there is no %s {%.*s}", what, (int)name.n, name.s);
+    for (uint32_t i = 0; i < c->n_file; i++) {
+        const struct sp_corpus_file *f = &c->file[i];
+        if (name.s < f->text || name.s > f->text + f->n) continue;
+        int line = 1;
+        for (const char *p = f->text; p < name.s; p++) line += *p == '\n';
+        sp_error_prefix(err, "%s/%s:%d", dir, f->name, line);
+    }
+    return SP_E_DATA;
+}
+
+static enum sp_code check_body(const struct sp_corpus *c, const char *dir, struct sp_slice s,
+                               struct sp_error *err) {
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.s[i] == '\\') {
+            i++;
+        } else if (s.s[i] == '{') { /* what is nested in it, the loop comes to */
+            size_t len = sp_slice_closing(s.s + i, s.n - i);
+            struct sp_slice in = {s.s + i + 1, len >= 2 ? len - 2 : 0};
+            if (in.n && *in.s == '?') continue;
+            if (in.n && *in.s == '%') {
+                if (!sp_expand_knows((struct sp_slice){in.s + 1, in.n - 1}))
+                    return unknown(c, dir, "function", in, err);
+            } else if (!sp_slice_has_choice(in) && !known(c, in)) {
+                return unknown(c, dir, "rule", in, err);
+            }
+        }
+    }
+    return SP_OK;
+}
+
+enum sp_code sp_corpus_check(const struct sp_corpus *c, const char *dir, struct sp_error *err) {
+    enum sp_code code = SP_OK;
+    for (uint32_t i = 0; i < c->n_rule && !code; i++)
+        for (uint32_t k = 0; k < c->rule[i].n && !code && !c->rule[i].literal; k++)
+            code = check_body(c, dir, c->rule[i].body[k], err);
+    return code;
+}
