@@ -10,11 +10,20 @@
 #define PIPE_BYTES (1 << 20) /* a batch fits, so that the upstream works while we do */
 #define REPORT_EVERY_S 0.5
 
-static volatile sig_atomic_t stop_asked;
+/* Both are blocked, in all threads, and looked for between steps. */
+static sigset_t stop_signals(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    return set;
+}
 
-static void on_signal(int number) {
-    (void)number;
-    stop_asked = 1;
+static bool stop_asked(void *ctx) {
+    (void)ctx;
+    sigset_t pending;
+    sigpending(&pending);
+    return sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1;
 }
 
 /* What main asks for; defaults are written here, once. */
@@ -131,7 +140,7 @@ static enum sp_code run_training(struct sp_backend *be, bool *failed, struct sp_
     if (verbose) fprintf(stderr, "train: %lld parameters\n", (long long)sp_train_parameters(run));
     if (sp_train_resumed(run))
         fprintf(stderr, "train: going on after step %lld\n", (long long)sp_train_resumed(run));
-    enum sp_code code = sp_train_run(run, &stop_asked, on_report, &progress, &stopped, err);
+    enum sp_code code = sp_train_run(run, stop_asked, on_report, &progress, &stopped, err);
     if (!code && stopped)
         fprintf(stderr, "%strain: stopped; the same command goes on from %s/checkpoint\n",
                 progress.terminal ? "\n" : "", options.out);
@@ -168,12 +177,11 @@ int main(int argc, char **argv) {
     int n_operand, status;
     struct sp_error err;
     struct sp_backend *be;
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigset_t set = stop_signals();
     if (!cli_start(&program, argc, argv, &n_operand, &status)) return status;
     if (check_options(n_operand, argv, &err)) return cli_fail(&program, &err);
     fcntl(STDIN_FILENO, F_SETPIPE_SZ, PIPE_BYTES); /* smaller is only slower */
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
+    sigprocmask(SIG_BLOCK, &set, NULL);
     if (sp_backend_open(&be, device, (int)threads, &err)) return cli_fail(&program, &err);
     if (verbose) {
         char text[512];

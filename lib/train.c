@@ -44,9 +44,10 @@ enum sp_code sp_train_next_batch(struct sp_train *run, struct sp_feed_batch *bat
                                  struct sp_error *err) {
     SP_TRY(sp_feed_next(run->feed, batch, err));
     if (batch->n_seq == 0) return SP_OK;
-    sp_hash_bytes(&run->last_batch, batch->id,
+    sp_hash_bytes(&run->place.last_batch, batch->id,
                   (size_t)batch->cu_seqlens[batch->n_seq] * sizeof *batch->id);
-    run->n_batch++;
+    run->place.n_batch++;
+    run->place.n_doc = sp_feed_documents(run->feed);
     if (!run->has_tokenizer || sp_hash_equal(&run->tokenizer, sp_feed_tokenizer(run->feed)))
         return SP_OK;
     return sp_error_set(err, SP_E_DATA,
@@ -155,7 +156,7 @@ static enum sp_code checkpoint(struct sp_train *run, struct sp_error *err) {
     return SP_OK;
 }
 
-enum sp_code sp_train_run(struct sp_train *run, const volatile sig_atomic_t *stop,
+enum sp_code sp_train_run(struct sp_train *run, bool (*stop)(void *ctx),
                           void (*report)(void *ctx, const struct sp_train_report *r), void *ctx,
                           bool *stopped, struct sp_error *err) {
     const struct sp_train_options *o = &run->options;
@@ -163,7 +164,14 @@ enum sp_code sp_train_run(struct sp_train *run, const volatile sig_atomic_t *sto
     *stopped = false;
     while (progress_of(run) < 1) {
         struct sp_feed_batch b;
-        SP_TRY(sp_train_next_batch(run, &b, err));
+        struct sp_train_place place = run->place;
+        enum sp_code code = sp_train_next_batch(run, &b, err);
+        *stopped = stop(ctx);
+        if (*stopped) { /* what upstream wrote may have been cut off by the same signal */
+            run->place = place;
+            return checkpoint(run, err);
+        }
+        if (code) return code;
         if (b.n_seq == 0) break;
         SP_TRY(train_batch(run, &b, err));
         int64_t step = run->optimiser.step;
@@ -172,9 +180,9 @@ enum sp_code sp_train_run(struct sp_train *run, const volatile sig_atomic_t *sto
             evaluated_at = step;
         }
         report(ctx, &run->report);
-        *stopped = *stop != 0;
-        if (*stopped || checkpoint_due(run)) SP_TRY(checkpoint(run, err));
-        if (*stopped) return SP_OK;
+        *stopped = stop(ctx);
+        if (*stopped) return checkpoint(run, err);
+        if (checkpoint_due(run)) SP_TRY(checkpoint(run, err));
     }
     if (run->optimiser.step == 0)
         return sp_error_set(err, SP_E_DATA, "the input holds no document to train on");

@@ -9,7 +9,6 @@
 
 #include "backend.h"
 #include "statepipe.h"
-#include <signal.h>
 
 /* ---- parameters (net_train_param.c) --------------------------------------------------------- */
 
@@ -282,9 +281,11 @@ int64_t sp_train_resumed(const struct sp_train *run);
 /* Documents of the input that have failed upstream; nothing was learnt from them. */
 uint64_t sp_train_failed(const struct sp_train *run);
 int64_t sp_train_parameters(const struct sp_train *run);
-/* Trains to the end, or until *stop is set (then *stopped, and a checkpoint is left); calls report
- * after every step. Writes the model. */
-enum sp_code sp_train_run(struct sp_train *run, const volatile sig_atomic_t *stop,
+/* Trains to the end, or until stop says true (then *stopped, and a checkpoint is left); calls
+ * report after every step. Writes the model. stop must not rely on a signal's handler: one that
+ * interrupts oneDNN's generated products writes its frame over memory that they use below the stack
+ * pointer. */
+enum sp_code sp_train_run(struct sp_train *run, bool (*stop)(void *ctx),
                           void (*report)(void *ctx, const struct sp_train_report *r), void *ctx,
                           bool *stopped, struct sp_error *err);
 

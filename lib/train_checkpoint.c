@@ -14,14 +14,14 @@
 
 #include "io.h"
 
-#define MAGIC "statepipe checkpoint 1\n"
+#define MAGIC "statepipe checkpoint 2\n"
 #define SETTINGS_MAX 2048
 
 struct counters {
-    uint64_t size, n_batch, n_doc;
+    uint64_t size;
+    struct sp_train_place place;
     int64_t step, n_token;
     double elapsed_s;
-    struct sp_hash last_batch;
     uint64_t slot;
 };
 
@@ -78,12 +78,10 @@ static enum sp_code write_body(struct sp_train *run, struct sink *s, float *buff
     int64_t n;
     settings(run, text);
     struct counters c = {.size = (uint64_t)sp_param_set_size(run->set),
-                         .n_batch = run->n_batch,
-                         .n_doc = sp_feed_documents(run->feed),
+                         .place = run->place,
                          .step = run->optimiser.step,
                          .n_token = run->n_token,
                          .elapsed_s = sp_train_elapsed_s(run),
-                         .last_batch = run->last_batch,
                          .slot = (uint64_t)run->carry.now};
     put(s, MAGIC, strlen(MAGIC));
     put(s, text, strlen(text) + 1);
@@ -205,14 +203,15 @@ static enum sp_code read_body(struct sp_train *run, struct cursor *c, const char
 }
 
 /* Reads the input up to where the checkpoint was made. */
-static enum sp_code replay(struct sp_train *run, const struct counters *c, struct sp_error *err) {
+static enum sp_code replay(struct sp_train *run, const struct sp_train_place *to,
+                           struct sp_error *err) {
     struct sp_feed_batch b;
-    while (run->n_batch < c->n_batch) {
+    while (run->place.n_batch < to->n_batch) {
         SP_TRY(sp_train_next_batch(run, &b, err));
         if (b.n_seq == 0) break;
     }
-    if (run->n_batch == c->n_batch && sp_feed_documents(run->feed) == c->n_doc &&
-        sp_hash_equal(&run->last_batch, &c->last_batch))
+    if (run->place.n_batch == to->n_batch && run->place.n_doc == to->n_doc &&
+        sp_hash_equal(&run->place.last_batch, &to->last_batch))
         return SP_OK;
     return sp_error_set(err, SP_E_DATA,
                         "the input is not the one that the checkpoint in %s was made with",
@@ -226,7 +225,7 @@ static enum sp_code resume(struct sp_train *run, const struct sp_map *map, const
     SP_TRY(read_head(run, &cursor, &c, path, err));
     run->carry.now = (int)c.slot;
     SP_TRY(read_body(run, &cursor, path, err));
-    SP_TRY(replay(run, &c, err));
+    SP_TRY(replay(run, &c.place, err));
     run->optimiser.step = run->resumed = c.step;
     run->n_token = c.n_token;
     run->elapsed_before_s = c.elapsed_s;

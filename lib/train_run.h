@@ -15,6 +15,12 @@ struct sp_carry {
     float **conv_out, **ssm_out;
 };
 
+/* How far the input has been taken. */
+struct sp_train_place {
+    uint64_t n_batch, n_doc;
+    struct sp_hash last_batch; /* of its ids: is a regenerated input the same? */
+};
+
 struct sp_train {
     struct sp_train_options options;
     struct sp_backend *be;
@@ -32,9 +38,8 @@ struct sp_train {
     int64_t n_eval;
     struct sp_carry carry, eval_carry;
     uint64_t n_doc_total; /* of all epochs; 0: not known */
-    uint64_t n_batch;     /* taken from the feed */
     int64_t n_token;
-    struct sp_hash last_batch; /* of its ids: is a regenerated input the same? */
+    struct sp_train_place place;
     double elapsed_before_s, start_s, saved_s;
     int64_t resumed;
     struct sp_train_report report;
@@ -42,7 +47,7 @@ struct sp_train {
 
 double sp_train_clock_s(void); /* monotonic */
 double sp_train_elapsed_s(const struct sp_train *run);
-/* The next batch and its hash. */
+/* The next batch, and the place behind it. */
 enum sp_code sp_train_next_batch(struct sp_train *run, struct sp_feed_batch *batch,
                                  struct sp_error *err);
 

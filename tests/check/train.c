@@ -318,7 +318,7 @@ static void check_feed(void) {
 
 struct watch {
     struct sp_train_report last, first;
-    sig_atomic_t stop;
+    bool stop;
     int64_t stop_at;
 };
 
@@ -326,7 +326,12 @@ static void on_report(void *ctx, const struct sp_train_report *r) {
     struct watch *w = ctx;
     if (!w->first.step) w->first = *r;
     w->last = *r;
-    if (r->step == w->stop_at) w->stop = 1;
+    if (r->step == w->stop_at) w->stop = true;
+}
+
+static bool stop_asked(void *ctx) {
+    const struct watch *w = ctx;
+    return w->stop;
 }
 
 static struct sp_train_options run_options(const char *out) {
@@ -360,7 +365,7 @@ static bool run_once(struct sp_train_options o, struct watch *w) {
     bool stopped;
     need(sp_backend_cpu_new(&be, 2, &err));
     need(sp_train_new(&run, &o, be, &err));
-    need(sp_train_run(run, &w->stop, on_report, w, &stopped, &err));
+    need(sp_train_run(run, stop_asked, on_report, w, &stopped, &err));
     sp_train_free(run);
     be->free(be);
     return !stopped;
