@@ -1,5 +1,5 @@
-/* The rules as a whole: names in bodies must lead somewhere. A misspelt one would otherwise be found
- * when it is drawn, perhaps once in a million documents. */
+/* The rules as a whole: names in bodies must lead somewhere. A misspelt one would otherwise be
+ * found when it is drawn, perhaps once in a million documents. */
 #include "corpus_internal.h"
 
 #include <string.h>

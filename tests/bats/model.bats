@@ -2,8 +2,8 @@
 load common
 
 @test "the recipe trains a model that the pipe runs with, and scores it" {
-    STEPS=3 MORE_STEPS=2 FILL_STEPS=2 run -0 --separate-stderr "$TREE/share/model-src/train" "$STATEPIPE_BUILD/bin" "$BATS_TEST_TMPDIR/m"
-    [[ ${lines[0]} == "300 documents, "* ]]
+    CVS=50 STEPS=3 MORE_STEPS=2 FILL_STEPS=2 run -0 --separate-stderr "$TREE/share/model-src/train" "$STATEPIPE_BUILD/bin" "$BATS_TEST_TMPDIR/m"
+    [[ ${lines[0]} == "50 documents, "* ]]
     [[ ${lines[4]} == "exact    record "* ]]
     [[ ${lines[-1]} == "all "*"questions  first "* ]]
     [ -s "$BATS_TEST_TMPDIR/m/model.safetensors" ]
@@ -70,12 +70,12 @@ END
     cd "$BATS_TEST_TMPDIR" || exit 70
     export BATCH=256 HELD_OUT=10
     pipe "mkresume -n 5 --seed 3" >gold
-    run -0 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold base taps-8-delay-12 read-twice
-    [[ ${lines[1]} =~ ^base\ +[0-9]+\ +3.9\ +[0-9]+\ .*\(.*\ to\ .*\) ]]
-    [[ ${lines[2]} == taps-8-delay-12\ * ]]
+    run -0 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold base taps-8-delay-8 read-twice
+    [[ ${lines[1]} =~ ^base\ +[0-9]+\ +[0-9.]+\ +[0-9]+\ .*\(.*\ to\ .*\) ]]
+    [[ ${lines[2]} == taps-8-delay-8\ * ]]
     [[ ${lines[3]} == read-twice\ * ]]
     [ ${#lines[@]} -eq 4 ]
-    grep -q '"conv_kernel": 8' out/taps-8-delay-12/model/config.json
+    grep -q '"conv_kernel": 8' out/taps-8-delay-8/model/config.json
     touch -d 2001-01-01 out/base/model/model.safetensors
     run -0 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold base
     [ "$(date -r out/base/model/model.safetensors +%Y)" = 2001 ]
@@ -87,22 +87,30 @@ END
     [ "$stderr" = "experiments: no variant wider" ]
 }
 
-@test "vary: the same model, with other transitions or averaged" {
+@test "vary: the same model, with other transitions or averaged, and doubts" {
     cd "$BATS_TEST_TMPDIR" || exit 70
-    run -0 "$TREE/tests/eval/vary.py" "$TREE/share/model" same --transitions 1
-    run -0 "$TREE/tests/eval/vary.py" "$TREE/share/model" none --transitions 0
-    run -0 "$TREE/tests/eval/vary.py" same half --average none 0.5
+    vary() { "$TREE/share/model-src/vary.py" "$@"; }
+    run -0 vary "$TREE/share/model" same --transitions 1
+    run -0 vary "$TREE/share/model" none --transitions 0
+    run -0 vary same half --mean none none same
     pipe "mkresume -n 3 --text" >cv.txt
     run -0 pipe 'cmp <(tokenize cv.txt | embed | mamba-layer | head | extract) <(tokenize -m same cv.txt | embed -m same | mamba-layer -m same | head -m same | extract)'
     run -0 python3 - "$TREE" <<'END'
-import array, pathlib, sys
-sys.path.insert(0, sys.argv[1] + "/share/model-src")
-import widen
-same, none, half = (widen.read(pathlib.Path(d) / "model.safetensors") for d in ("same", "none", "half"))
+import array, json, pathlib, struct, sys
+def read(model):
+    data = pathlib.Path(model, "model.safetensors").read_bytes()
+    n = 8 + struct.unpack("<Q", data[:8])[0]
+    return {k: array.array("f", data[n + v["data_offsets"][0]:n + v["data_offsets"][1]])
+            for k, v in json.loads(data[8:n]).items() if k != "__metadata__"}
+shipped, same, none, half = map(read, (sys.argv[1] + "/share/model", "same", "none", "half"))
 trans = "statepipe.tag.trans"
-none, whole = (array.array("f", m[trans][1]) for m in (none, same))
-assert not any(none) and any(whole)
-assert [2 * v for v in array.array("f", half[trans][1])] == list(whole)
-assert all(half[k] == same[k] for k in same if k != trans)
+assert shipped == same
+assert not any(none[trans]) and any(same[trans])
+assert [2 * v for v in half[trans]] == list(same[trans])
+assert all(half[k] == same[k] == none[k] for k in same if k != trans)
 END
+    printf 'doubt    %s %d records  wrong %s\n' degree+year 50 0.125 year 7 0.9 institution+degree+year 500 0.02 >scores
+    run -0 vary same sure --doubt scores
+    run -0 python3 -c 'import json; print(json.load(open("sure/config.json"))["statepipe"]["heads"]["tag"]["doubt"])'
+    [ "$output" = "{'degree+year': 0.125}" ]
 }
