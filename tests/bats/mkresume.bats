@@ -126,7 +126,7 @@ assert marks > 500 and inside > 0, (marks, inside)' "$BATS_TEST_TMPDIR"
 @test "mkresume writes the same on every machine" {
     # A change of the corpus changes this on purpose; put the new digest in.
     run -0 pipe 'mkresume -n 500 --seed 7 --split all --slots 3 | sha256sum'
-    [ "$output" = "b4ac03272ae41ae38d931171d5c18abe62962013d8e0314ef7ebf1552672bb12  -" ]
+    [ "$output" = "2eacca42e8857578589bdadf0baca8b1728b6786fea1e58f21143ffe7dd0e1be  -" ]
 }
 
 @test "mkresume: training does not see the lines held out of the lists" {
