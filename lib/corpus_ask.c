@@ -81,7 +81,7 @@ static const struct kind {
     const char *name, *note[2], *beside;
     uint32_t absent;
 } kind_table[] = {
-    {"role", {"role", "student"}, "employer", 8},
+    {"role", {"role", NULL}, "employer", 8},
     {"employer", {"employer", NULL}, "role", 8},
     {"student", {"student", "degree"}, "inst", 2},
     {"degree", {"degree", NULL}, "inst", 8},
@@ -126,7 +126,7 @@ static struct sp_period period_of(const struct sp_maker *m, const struct sp_note
 /* A degree says what somebody is a student for only while they study. */
 static bool answers_kind(const struct sp_maker *m, const struct kind *kind,
                          const struct sp_note *n) {
-    return strcmp(kind->name, "student") != 0 || is_studying(m, n);
+    return strcmp(kind->name, "student") != 0 || !kind_is(n, slice("degree")) || is_studying(m, n);
 }
 
 /* One of the notes `name`; with `lacking`, of those whose record or job says nothing of that. */

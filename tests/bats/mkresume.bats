@@ -126,7 +126,7 @@ assert marks > 500 and inside > 0, (marks, inside)' "$BATS_TEST_TMPDIR"
 @test "mkresume writes the same on every machine" {
     # A change of the corpus changes this on purpose; put the new digest in.
     run -0 pipe 'mkresume -n 500 --seed 7 --split all --slots 3 | sha256sum'
-    [ "$output" = "2eacca42e8857578589bdadf0baca8b1728b6786fea1e58f21143ffe7dd0e1be  -" ]
+    [ "$output" = "76d9711dc0e58193cc029a74fe72e0c53ff69bfca38636ed0de251438b149d34  -" ]
 }
 
 @test "mkresume: training does not see the lines held out of the lists" {
