@@ -126,7 +126,7 @@ assert marks > 500 and inside > 0, (marks, inside)' "$BATS_TEST_TMPDIR"
 @test "mkresume writes the same on every machine" {
     # A change of the corpus changes this on purpose; put the new digest in.
     run -0 pipe 'mkresume -n 500 --seed 7 --split all --slots 3 | sha256sum'
-    [ "$output" = "76d9711dc0e58193cc029a74fe72e0c53ff69bfca38636ed0de251438b149d34  -" ]
+    [ "$output" = "011bf63a2d661aaf035ca1b867c0f25730b7aeee8de675386146e9aef4ef358a  -" ]
 }
 
 @test "mkresume: training does not see the lines held out of the lists" {
