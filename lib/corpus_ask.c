@@ -202,7 +202,8 @@ static bool is_of_level(const struct sp_maker *m, const struct sp_note *n, const
 /* Is a note's record, or job, one that has all that the question says? */
 static bool fits(const struct sp_maker *m, const struct sp_note *n) {
     struct sp_period p = period_of(m, n);
-    if (of_record(n) && of_record(m->beside) && p.ongoing != m->period.ongoing) return false;
+    if (m->beside && of_record(n) && of_record(m->beside) && p.ongoing != m->period.ongoing)
+        return false;
     if ((m->given_y1 && p.y1 != m->period.y1) || (m->given_y2 && p.y2 != m->period.y2))
         return false;
     if (m->given_level && !is_of_level(m, n, m->record[m->beside->group].level)) return false;

@@ -360,10 +360,11 @@ static bool takes_an(const char *s, size_t n) {
            strncasecmp(s, "use", 3) != 0;
 }
 
-/* {%an}: the article, by what is asked for; {%an KIND}: by what is noted. */
+/* {%an}: the article, by what is asked for, any where that is not there; {%an KIND}: by what is
+ * noted. */
 static bool call_an(struct sp_maker *m, struct sp_slice s) {
     const struct sp_note *n = s.n ? sp_ask_note(m, s) : m->asked;
-    if (!m->doc || !n) return done(m, sp_text_add(&m->out, "a", 1));
+    if (!n) return done(m, sp_text_add(&m->out, "an", sp_draw_percent(&m->random, 20) ? 2 : 1));
     char *text = s.n ? noted_text(m, n) : sp_ask_line(m->doc, n->start, n->end);
     bool vowel = text && takes_an(text, strlen(text)),
          ok = text && sp_text_add(&m->out, "an", vowel ? 2 : 1);
