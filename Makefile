@@ -65,8 +65,8 @@ CUDA_SRC  := $(wildcard kernels/cuda/*.cu)
 NVCC      := $(shell command -v nvcc)
 COMPLETION := $(addprefix $(BUILD)/completions/,statepipe.bash _statepipe statepipe.fish)
 
-# CUDA_HOME is where nvcc has its headers, where that is not the system's own place. ccache knows nvcc
-# too, and seven architectures take minutes.
+# CUDA_HOME is where nvcc has its headers, where that is not the system's own place. ccache knows
+# nvcc too, and seven architectures take minutes.
 CUDA_PLUGIN :=
 ifneq ($(NVCC),)
 CCACHE      := $(shell command -v ccache)

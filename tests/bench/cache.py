@@ -1,7 +1,8 @@
 """States against reading again, run by cache.sh: cache.py FOLDER DTYPE TOKENS...
 
-For documents of so many tokens, with the model that STATEPIPE_MODEL names: what it takes to read them, to
-start from their state and answer (process start and model included), and to find them in a cache.
+For documents of so many tokens, with the model that STATEPIPE_MODEL names: what it takes to read
+them, to start from their state and answer (process start and model included), and to find them in
+a cache.
 Wall-clock seconds, and CPU seconds of the pipe in brackets.
 """
 import os
@@ -37,7 +38,9 @@ def run(line, rounds=1, before=None):
 
 
 def show(what, t, of=None):
-    ratio = "   %.2f %% of reading, CPU %.2f %%" % (100 * t[0] / of[0], 100 * t[1] / of[1]) if of else ""
+    ratio = ""
+    if of:
+        ratio = "   %.2f %% of reading, CPU %.2f %%" % (100 * t[0] / of[0], 100 * t[1] / of[1])
     print("    %-46s %8.3f s (%.3f)%s" % (what, *t, ratio))
     sys.stdout.flush()
 

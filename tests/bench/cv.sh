@@ -25,14 +25,19 @@ for dtype in f32 bf16; do
     seconds "$bin/statepipe" sh \
         'tokenize --jsonl "$1" | embed | mamba-layer --dtype "$2" | head | extract -o jsonl' \
         "$work/cvs" "$dtype" >"$work/times"
-    [ "$(wc -l <"$work/out")" = "$n" ] || { echo "cv bench: records of some CVs are missing" >&2; exit 1; }
+    if [ "$(wc -l <"$work/out")" != "$n" ]; then
+        echo "cv bench: records of some CVs are missing" >&2
+        exit 1
+    fi
     awk -v n="$n" -v bytes="$bytes" -v dtype="$dtype" -v cpus="$(nproc)" '{
         cpu = $2 + $3
-        printf "%d CVs of %.0f bytes, %s: %.1f per second and core (%.1f s of CPU time), ", n, bytes / n, dtype, n / cpu, cpu
+        printf "%d CVs of %.0f bytes, %s: ", n, bytes / n, dtype
+        printf "%.1f per second and core (%.1f s of CPU time), ", n / cpu, cpu
         printf "%.1f per second on %d CPUs (%.1f s)\n", n / $1, cpus, $1 }' "$work/times"
 done
 
 for _ in 1 2 3 4 5; do
     seconds "$bin/statepipe" cv share/samples/jane-doe.txt
 done | sort -n | awk '{ wall[NR] = $1; cpu[NR] = $2 + $3 }
-    END { printf "statepipe cv, one sample: %.0f ms, the best of %d (%.0f ms of CPU time)\n", 1e3 * wall[1], NR, 1e3 * cpu[1] }'
+    END { printf "statepipe cv, one sample: %.0f ms, the best of %d (%.0f ms of CPU time)\n",
+        1e3 * wall[1], NR, 1e3 * cpu[1] }'

@@ -20,8 +20,10 @@ sed 's/"vocab_size": [0-9]*/"vocab_size": 264/; s/"format": 1,/"format": 1, "tok
     s/"delay": [0-9]*/"delay": 0/; s/"default_head": "tag"/"default_head": "lm"/
     s/"heads": {/"heads": {"lm": {"type": "lm"},/' share/model/config.json >"$work/config.json"
 "$bin/mkresume" --seed 3 --split all -n 300 --text | tr -d '\f' >"$work/text"
-head -c "$((docs * tokens))" "$work/text" | LC_ALL=C tr '\200-\377' x | split -a 3 -d -b "$tokens" - "$work/doc."
-"$bin/tokenize" -m bytes "$work/text" | "$bin/train" --config "$work/config.json" --task lm --steps 1 -o "$work/small" - 2>/dev/null
+head -c "$((docs * tokens))" "$work/text" | LC_ALL=C tr '\200-\377' x |
+    split -a 3 -d -b "$tokens" - "$work/doc."
+"$bin/tokenize" -m bytes "$work/text" |
+    "$bin/train" --config "$work/config.json" --task lm --steps 1 -o "$work/small" - 2>/dev/null
 
 seconds() {
     local TIMEFORMAT=%R
@@ -39,7 +41,8 @@ for model in "$work/small" "$large"; do
             "$bin/mamba-layer" -m "$model" --dtype "$dtype" --dump-state "$work/%n.state" >/dev/null
         for query in 'The author of this is a ?__' 'The author of this is a ?__ at a university'; do
             for doc in "$work"/doc.*; do
-                python3 -c 'import json, sys; print(json.dumps({"doc": open(sys.argv[1]).read(), "query": sys.argv[2]}))' "$doc" "$query"
+                python3 -c 'import json, sys
+print(json.dumps({"doc": open(sys.argv[1]).read(), "query": sys.argv[2]}))' "$doc" "$query"
             done >"$work/lines"
             options=(-m "$model" --dtype "$dtype" --max-tokens 8)
             cached=$(best "$bin/fill" "${options[@]}" -q "$query" "$work"/*.state)

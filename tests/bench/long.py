@@ -1,7 +1,8 @@
 """Long documents through the filters, run by long.sh: long.py MODEL f32|bf16 TOKENS...
 
-For documents of so many tokens (of a byte each): seconds per token, and the resident memory of every
-filter up to `head`, beside those of the shortest. Exits 1 where memory grows beyond the limit.
+For documents of so many tokens (of a byte each): seconds per token, and the resident memory of
+every filter up to `head`, beside those of the shortest. Exits 1 where memory grows beyond the
+limit.
 """
 import os
 import subprocess
@@ -56,7 +57,8 @@ def run(n):
 
 
 names = [c[0] for c in PIPE]
-print("%9s %12s %12s   resident KiB of %s" % ("tokens", "us/token", "CPU us/token", " ".join(names)))
+print("%9s %12s %12s   resident KiB of %s"
+      % ("tokens", "us/token", "CPU us/token", " ".join(names)))
 first = None
 for n in LENGTHS:
     seconds, memory, cpu = run(n)

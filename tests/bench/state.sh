@@ -1,6 +1,6 @@
 #!/bin/bash
 # A state of the 130m shapes: its size, and how long dumping and restoring it takes.
-#     tests/bench/state.sh [ROUNDS [DIR]]      DIR: where the file is written (default: a temporary one)
+#     tests/bench/state.sh [ROUNDS [DIR]]      DIR: where the file is written (or a temporary one)
 # Makes build/bench/130m (520 MB) once.
 set -eu
 cd "$(dirname "$0")/../.."

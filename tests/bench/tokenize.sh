@@ -25,10 +25,11 @@ lines=$(best "$tokenize" --bare --lines -m "$tokenizer" "$text")
 whole=$(best "$tokenize" --bare -m "$tokenizer" "$text")
 bytes=$(wc -c <"$text")
 awk -v s="$start" -v l="$lines" -v w="$whole" -v n="$bytes" -v t="$tokenizer" 'BEGIN {
-    printf "tokenize %s: %.1f MB; start-up %.0f ms; lines %.1f MB/s, whole %.1f MB/s (CPU time, the stream written)\n",
+    printf "tokenize %s: %.1f MB; start-up %.0f ms; lines %.1f MB/s, whole %.1f MB/s " \
+           "(CPU time, the stream written)\n",
            t, n / 1e6, s * 1e3, n / 1e6 / (l - s + 1e-9), n / 1e6 / (w - s + 1e-9) }'
 
-"${PYTHON:-python3}" - "$tokenizer" "$text" 2>/dev/null <<'END' || echo "tokenizers: not there, or not for this file (PYTHON=...)"
+"${PYTHON:-python3}" - "$tokenizer" "$text" 2>/dev/null <<'END' ||
 import os, resource, sys
 os.environ["TOKENIZERS_PARALLELISM"], os.environ["RAYON_NUM_THREADS"] = "false", "1"
 from tokenizers import Tokenizer
@@ -49,6 +50,7 @@ a = cpu_s()
 tok.encode_batch(text.split("\n"), add_special_tokens=False)
 batch_s = cpu_s() - a
 n = len(text.encode())
-print("tokenizers (Python, one thread): load %.0f ms; lines %.1f MB/s, encode_batch %.1f MB/s (CPU time)"
-      % (start_s * 1e3, n / 1e6 / best_s, n / 1e6 / batch_s))
+print("tokenizers (Python, one thread): load %.0f ms; lines %.1f MB/s, encode_batch %.1f MB/s "
+      "(CPU time)" % (start_s * 1e3, n / 1e6 / best_s, n / 1e6 / batch_s))
 END
+    echo "tokenizers: not there, or not for this file (PYTHON=...)"

@@ -4,8 +4,8 @@
     python3 tests/bench/train_torch.py [--impl mambapy|transformers] [--steps N] [--threads N]
 
 Needs torch and mambapy (or transformers). One step is what train does in a step: forward,
-cross-entropy on every token, backward, clipping, AdamW, on random ids, float32. tests/bench/train.sh
-runs it with the same model and batch as train.
+cross-entropy on every token, backward, clipping, AdamW, on random ids, float32.
+tests/bench/train.sh runs it with the same model and batch as train.
 """
 import argparse
 import time
@@ -27,8 +27,9 @@ class Tagger(nn.Module):
             self.norm = RMSNorm(d_model)
         else:
             from transformers import MambaConfig, MambaModel
-            self.layers = MambaModel(MambaConfig(vocab_size=vocab, hidden_size=d_model, state_size=d_state,
-                                                 num_hidden_layers=n_layer, use_cache=False))
+            self.layers = MambaModel(MambaConfig(
+                vocab_size=vocab, hidden_size=d_model, state_size=d_state,
+                num_hidden_layers=n_layer, use_cache=False))
         self.head = nn.Linear(d_model, n_label)
 
     def forward(self, ids):
@@ -38,7 +39,8 @@ class Tagger(nn.Module):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--impl", choices=["mambapy", "transformers"], default="mambapy")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0)
@@ -71,8 +73,9 @@ def main():
     median, cpu_median = (sorted(x)[len(x) // 2] for x in (seconds, cpu_seconds))
     n_tok = a.documents * a.length
     n = sum(p.numel() for p in model.parameters())
-    print(f"{a.impl}, torch {torch.__version__}, {torch.get_num_threads()} threads, {n} parameters: "
-          f"{n_tok / median:.0f} tokens/s, {n_tok / cpu_median:.0f} per second of CPU time "
+    print(f"{a.impl}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
+          f"{n} parameters: {n_tok / median:.0f} tokens/s, "
+          f"{n_tok / cpu_median:.0f} per second of CPU time "
           f"(median of {len(seconds)} steps of {n_tok} tokens)")
 
 
