@@ -4,10 +4,11 @@
  * e < d_conv - 1, and x's row e - (d_conv - 1) after that; token t reads rows t .. t + d_conv - 1.
  * A thread owns CH channels and a run of tokens, and slides a window of W rows over it in
  * registers; of 16-bit types its 4 channels are 8 bytes of a row, and neighbours read and write 16
- * together, of two rows (block.h). A width below W is a convolution of W whose first taps are not
- * there. A sequence's runs are spread over the block's warps and over blocks (grid.z); only its
- * first tokens read the state, so the block that has them also writes the final one, which may be
- * the same buffer. */
+ * together, of two rows (block.h). W is 4, 8 or 16, and a width in between a convolution of W whose
+ * first taps are not there; windows of 16 rows leave room for one channel of a thread only. A
+ * sequence's runs are spread over the block's warps and over blocks (grid.z); only its first run
+ * reads the state, so the threads that have it also write the final one, which may be the same
+ * buffer. */
 #include "block.h"
 #include "launch.h"
 #include "sum.h"
@@ -15,6 +16,15 @@
 namespace {
 
 constexpr int WARPS = 4;
+
+/* Tokens of a thread at a time (W - 1 rows before them are read, too); and by the window's width,
+ * channels of a thread, and how many blocks should fit on a multiprocessor. More blocks, or longer
+ * runs forward, made kernels spill. */
+constexpr int RUN_FWD = 16;
+template <int W> constexpr int CHANNELS = W > 8 ? 1 : 4;
+template <int W> constexpr int RUN_BWD = W > 8 ? 64 : 32;
+template <int W, bool VEC> constexpr int BLOCKS_FWD = W == 4 && VEC ? 6 : 4;
+template <int W> constexpr int BLOCKS_BWD = W == 8 ? 2 : 3;
 
 struct args {
     sp_conv a;
@@ -54,8 +64,18 @@ __device__ __forceinline__ void load_row(const place<CH> &p, const float *state,
 }
 
 /* The taps of the thread's channels, w[k][v]; those before first_tap are zero. */
-template <int W, int CH>
+template <int W, int CH, bool VEC>
 __device__ __forceinline__ void load_taps(const sp_conv &a, const place<CH> &p, float (&w)[W][CH]) {
+    if (VEC && p.first_tap == 0) {
+        float taps[W];
+#pragma unroll
+        for (int v = 0; v < CH; v++) {
+            sp_load<W, true>(taps, a.w + (p.c0 + v) * W, v < p.n_ch ? W : 0);
+#pragma unroll
+            for (int k = 0; k < W; k++) w[k][v] = taps[k];
+        }
+        return;
+    }
 #pragma unroll
     for (int k = 0; k < W; k++)
 #pragma unroll
@@ -106,8 +126,9 @@ __device__ void store_final(const sp_conv &a, const place<CH> &p, const float *f
     }
 }
 
-template <class T, int W, int CH, int RUN, bool VEC>
-__global__ void __launch_bounds__(32 * WARPS, VEC ? 6 : 1) conv_fwd(const args k) {
+template <class T, int W, bool VEC>
+__global__ void __launch_bounds__(32 * WARPS, BLOCKS_FWD<W, VEC>) conv_fwd(const args k) {
+    constexpr int CH = CHANNELS<W>, RUN = RUN_FWD;
     const sp_conv &a = k.a;
     const place<CH> p = my_place<W, CH>(a);
     const float *state = a.state_in ? sp_read(&a.state_in[p.seq]) : nullptr;
@@ -115,13 +136,14 @@ __global__ void __launch_bounds__(32 * WARPS, VEC ? 6 : 1) conv_fwd(const args k
     T *y = reinterpret_cast<T *>(a.y) + p.start * a.ldy;
     constexpr int G = ROWS<T, CH, VEC>;
     float w[W][CH], bias[CH] = {};
-    load_taps<W, CH>(a, p, w);
+    load_taps<W, CH, VEC>(a, p, w);
     if (a.bias) sp_load<CH, VEC>(bias, a.bias + p.c0, p.n_ch);
     FOR_RUNS(t0, p.len, RUN) {
         float window[W][CH], row[CH];
+        const int64_t e = t0 - p.first_tap - (W == 8 && VEC && SP_PLANTED("8 taps a row early"));
 #pragma unroll
         for (int i = 0; i + 1 < W; i++) {
-            load_row<T, CH, VEC>(p, state, a.d_inner, x, a.ldx, t0 - p.first_tap + i, row);
+            load_row<T, CH, VEC>(p, state, a.d_inner, x, a.ldx, e + i, row);
             slide<W, CH>(window, row);
         }
 #pragma unroll
@@ -143,9 +165,8 @@ __global__ void __launch_bounds__(32 * WARPS, VEC ? 6 : 1) conv_fwd(const args k
         }
     }
     float *to = a.state_out ? sp_read(&a.state_out[p.seq]) : nullptr;
-    if (!to || blockIdx.z != 0) return; /* the whole block */
-    __syncthreads();
-    if (threadIdx.x < 32) store_final<T, CH, VEC>(a, p, state, to);
+    static_assert(RUN >= W - 1, "no other run reads the state");
+    if (to && blockIdx.z == 0 && threadIdx.x < 32) store_final<T, CH, VEC>(a, p, state, to);
 }
 
 /* One part of dw and dbias: a row of d_conv + 1 per channel. */
@@ -227,8 +248,9 @@ __device__ __forceinline__ void add_token(const float (&window)[W][CH], const fl
  * thread computes du for its run and for the W - 1 tokens before it, as the rows that it completes,
  * those of its run's tokens' first taps, need; the rows after the sequence's last token's first tap
  * belong to the last run. So each row is written by one thread, and dw only counts the run. */
-template <class T, int W, int CH, int RUN, bool VEC>
-__global__ void __launch_bounds__(32 * WARPS, 3) conv_bwd(const args k) {
+template <class T, int W, bool VEC>
+__global__ void __launch_bounds__(32 * WARPS, BLOCKS_BWD<W>) conv_bwd(const args k) {
+    constexpr int CH = CHANNELS<W>, RUN = RUN_BWD<W>;
     const sp_conv &a = k.a;
     const place<CH> p = my_place<W, CH>(a);
     const float *state = a.state_in ? sp_read(&a.state_in[p.seq]) : nullptr;
@@ -238,7 +260,7 @@ __global__ void __launch_bounds__(32 * WARPS, 3) conv_bwd(const args k) {
     const T *dy = reinterpret_cast<const T *>(k.g.dy) + p.start * k.g.lddy;
     constexpr int G = ROWS<T, CH, VEC>;
     float w[W][CH], bias[CH] = {}, dw[W][CH] = {}, dbias[CH] = {};
-    load_taps<W, CH>(a, p, w);
+    load_taps<W, CH, VEC>(a, p, w);
     if (a.bias) sp_load<CH, VEC>(bias, a.bias + p.c0, p.n_ch);
     FOR_RUNS(t0, p.len, RUN) {
         float window[W][CH], du[W][CH] = {}, row[CH];
@@ -255,7 +277,9 @@ __global__ void __launch_bounds__(32 * WARPS, 3) conv_bwd(const args k) {
             for (int r = 0; r < G; r++) {
                 slide<W, CH>(window, rows[r]);
                 const int n = t + r >= 0 && t + r < p.len ? p.n_ch : 0;
-                const bool mine = t + r >= t0 && t + r < t0 + RUN;
+                const int64_t own =
+                    t0 - (W == 8 && VEC && SP_PLANTED("8 taps count a token twice"));
+                const bool mine = t + r >= own && t + r < t0 + RUN;
                 add_token<W, CH>(window, w, p.first_tap, bias, n, mine, grads[r], dw, dbias);
                 slide<W, CH>(du, grads[r]);
                 /* du[W - 1 - i] is token t - i's, and row e takes it with its tap i - first_tap. */
@@ -299,11 +323,18 @@ __global__ void __launch_bounds__(128)
     sp_store<1, false>(to, b, 1);
 }
 
-constexpr int RUN_FWD = 8, RUN_BWD = 16;
+/* run(w) with the W of the window that holds d_conv taps, as a type. */
+template <int W> struct window { static constexpr int width = W; };
+template <class F> auto by_width(int64_t d_conv, F run) {
+    return d_conv <= 4 ? run(window<4>{}) : d_conv <= 8 ? run(window<8>{}) : run(window<16>{});
+}
 
 unsigned splits(int64_t len_max, int run) {
     int64_t n = (len_max + run * WARPS - 1) / (run * WARPS);
     return (unsigned)(n < 1 ? 1 : n > 64 ? 64 : n);
+}
+unsigned splits_bwd(const sp_conv &a, int64_t len_max) {
+    return by_width(a.d_conv, [&](auto w) { return splits(len_max, RUN_BWD<w.width>); });
 }
 dim3 grid_of(const sp_conv &a, int ch, unsigned split) {
     return dim3((unsigned)a.n_seq, (unsigned)((a.d_inner + 32 * ch - 1) / (32 * ch)), split);
@@ -312,27 +343,23 @@ dim3 grid_of(const sp_conv &a, int ch, unsigned split) {
 /* Whether every access can be of a whole pack; states as in scan_fwd.cu. */
 template <class T> bool aligned(const sp_conv &a, const sp_conv_grad *g) {
     const uintptr_t rows = (uintptr_t)a.x | (uintptr_t)(g ? g->dy : a.y) |
-                           (uintptr_t)(g ? g->dx : nullptr) | (uintptr_t)a.bias;
+                           (uintptr_t)(g ? g->dx : nullptr) | (uintptr_t)a.bias | (uintptr_t)a.w;
     const int64_t wide = a.d_inner | a.ldx | (g ? g->lddy | g->lddx : a.ldy);
     return rows % 16 == 0 && wide % (16 / (int)sizeof(T)) == 0;
 }
 
-template <class T> int launch_fwd(const args &k, int64_t len_max, cudaStream_t stream) {
-    const bool wide = k.a.d_conv <= 4;
-    auto kernel = !wide                      ? conv_fwd<T, 16, 1, RUN_FWD, false>
-                  : aligned<T>(k.a, nullptr) ? conv_fwd<T, 4, 4, RUN_FWD, true>
-                                             : conv_fwd<T, 4, 4, RUN_FWD, false>;
-    SP_LAUNCH(kernel, grid_of(k.a, wide ? 4 : 1, splits(len_max, RUN_FWD)), dim3(32 * WARPS), 0,
+template <class T, int W> int launch_fwd(const args &k, int64_t len_max, cudaStream_t stream) {
+    constexpr bool can = W <= 8; /* four channels of a thread */
+    auto kernel = can && aligned<T>(k.a, nullptr) ? conv_fwd<T, W, can> : conv_fwd<T, W, false>;
+    SP_LAUNCH(kernel, grid_of(k.a, CHANNELS<W>, splits(len_max, RUN_FWD)), dim3(32 * WARPS), 0,
               stream, k);
     return SP_LAST_ERROR();
 }
 
-template <class T> int launch_bwd(const args &k, int64_t len_max, cudaStream_t stream) {
-    const bool wide = k.a.d_conv <= 4;
-    auto kernel = !wide                   ? conv_bwd<T, 16, 1, RUN_BWD, false>
-                  : aligned<T>(k.a, &k.g) ? conv_bwd<T, 4, 4, RUN_BWD, true>
-                                          : conv_bwd<T, 4, 4, RUN_BWD, false>;
-    dim3 grid = grid_of(k.a, wide ? 4 : 1, splits(len_max, RUN_BWD));
+template <class T, int W> int launch_bwd(const args &k, int64_t len_max, cudaStream_t stream) {
+    constexpr bool can = W <= 8; /* four channels of a thread */
+    auto kernel = can && aligned<T>(k.a, &k.g) ? conv_bwd<T, W, can> : conv_bwd<T, W, false>;
+    dim3 grid = grid_of(k.a, CHANNELS<W>, splits_bwd(k.a, len_max));
     SP_LAUNCH(kernel, grid, dim3(32 * WARPS), 0, stream, k);
     int error = SP_LAST_ERROR();
     if (error) return error;
@@ -351,22 +378,24 @@ int sp_conv_fwd_cuda(const struct sp_conv *a, enum sp_cuda_type type, int64_t le
                      sp_cuda_stream stream) {
     if (a->n_seq == 0) return 0;
     args k = {*a, {}, nullptr};
-    cudaStream_t on = static_cast<cudaStream_t>(stream);
-    if (type == SP_CUDA_BF16) return launch_fwd<sp_bf16>(k, len_max, on);
-    if (type == SP_CUDA_F16) return launch_fwd<sp_half>(k, len_max, on);
-    return launch_fwd<float>(k, len_max, on);
+    return sp_by_type(type, [&](auto t) {
+        return by_width(a->d_conv, [&](auto w) {
+            return launch_fwd<decltype(t), w.width>(k, len_max, static_cast<cudaStream_t>(stream));
+        });
+    });
 }
 
 int64_t sp_conv_bwd_cuda_workspace(const struct sp_conv *a, int64_t len_max) {
-    return a->n_seq * splits(len_max, RUN_BWD) * WARPS * a->d_inner * (a->d_conv + 1);
+    return a->n_seq * splits_bwd(*a, len_max) * WARPS * a->d_inner * (a->d_conv + 1);
 }
 
 int sp_conv_bwd_cuda(const struct sp_conv *a, const struct sp_conv_grad *g, enum sp_cuda_type type,
                      int64_t len_max, float *workspace, sp_cuda_stream stream) {
     if (a->n_seq == 0) return 0;
     args k = {*a, *g, workspace};
-    cudaStream_t on = static_cast<cudaStream_t>(stream);
-    if (type == SP_CUDA_BF16) return launch_bwd<sp_bf16>(k, len_max, on);
-    if (type == SP_CUDA_F16) return launch_bwd<sp_half>(k, len_max, on);
-    return launch_bwd<float>(k, len_max, on);
+    return sp_by_type(type, [&](auto t) {
+        return by_width(a->d_conv, [&](auto w) {
+            return launch_bwd<decltype(t), w.width>(k, len_max, static_cast<cudaStream_t>(stream));
+        });
+    });
 }

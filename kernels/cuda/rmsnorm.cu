@@ -11,8 +11,8 @@ namespace {
 template <class T> constexpr int CH_OF = 16 / (int)sizeof(T);
 template <class T> constexpr int STRIDE_OF = 32 * CH_OF<T>;
 template <class T> constexpr int KEEP_OF = 1024 / STRIDE_OF<T>;
-constexpr int FWD_WARPS = 4;
-constexpr int64_t BWD_BLOCKS = 256; /* at most; each leaves a part of dw */
+constexpr int FWD_WARPS = 4, BWD_WARPS = 4; /* the latter at most */
+constexpr int64_t BWD_BLOCKS = 256;         /* at most; each leaves a part of dw */
 
 struct fwd_args {
     sp_rmsnorm a;
@@ -87,54 +87,78 @@ __global__ void __launch_bounds__(32 * FWD_WARPS, 6) rmsnorm_fwd(const fwd_args 
     if (a.rstd && first == 0) sp_store<1, false>(a.rstd + row, rstd, 1);
 }
 
-/* u = dy * w and x of one access. */
+/* What backward reads of one access. */
+template <class T> struct bwd_columns { float x[CH_OF<T>], dy[CH_OF<T>], w[CH_OF<T>]; };
 template <class T, bool VEC>
-__device__ __forceinline__ void load_pair(const bwd_args &k, int64_t row, int64_t col, int n,
-                                          float (&dy)[CH_OF<T>], float (&w)[CH_OF<T>],
-                                          float (&x)[CH_OF<T>]) {
+__device__ __forceinline__ void load_columns(const bwd_args &k, int64_t row, int64_t col,
+                                             bwd_columns<T> &c) {
     constexpr int CH = CH_OF<T>;
     const sp_rmsnorm &a = k.a;
-    sp_load<CH, VEC>(x, a.x + row * a.ldx + col, n);
-    sp_load<CH, VEC>(dy, reinterpret_cast<const T *>(k.g.dy) + row * k.g.lddy + col, n);
+    const int n = sp_left<CH>(a.d, col);
+    sp_load<CH, VEC>(c.x, a.x + row * a.ldx + col, n);
+    sp_load<CH, VEC>(c.dy, reinterpret_cast<const T *>(k.g.dy) + row * k.g.lddy + col, n);
 #pragma unroll
-    for (int i = 0; i < CH; i++) w[i] = 1;
-    if (a.w) sp_load<CH, VEC>(w, a.w + col, n);
+    for (int i = 0; i < CH; i++) c.w[i] = 1;
+    if (a.w) sp_load<CH, VEC>(c.w, a.w + col, n);
+}
+template <class T> __device__ __forceinline__ float add_dot(const bwd_columns<T> &c, float dot) {
+#pragma unroll
+    for (int i = 0; i < CH_OF<T>; i++) dot = fmaf(c.dy[i] * c.w[i], c.x[i], dot);
+    return dot;
+}
+/* pull: rstd^2 * mean(u * x). */
+template <class T, bool VEC>
+__device__ __forceinline__ void add_columns(const bwd_args &k, int64_t row, int64_t col,
+                                            const bwd_columns<T> &c, float rstd, float pull,
+                                            float *dw) {
+    constexpr int CH = CH_OF<T>;
+    const int n = sp_left<CH>(k.a.d, col);
+    float *dx = k.g.dx + row * k.g.lddx + col, v[CH];
+    sp_load<CH, VEC>(v, dx, n);
+#pragma unroll
+    for (int i = 0; i < CH; i++) v[i] += rstd * (c.dy[i] * c.w[i] - c.x[i] * pull);
+    sp_store<CH, VEC>(dx, v, n);
+#pragma unroll
+    for (int i = 0; i < CH; i++) {
+        if (i >= n || !k.part) break;
+        float sum = sp_shared_load(&dw[col + i]);
+        sp_shared_store(&dw[col + i], fmaf(c.dy[i] * c.x[i], rstd, sum));
+    }
 }
 
 /* With u = dy * w: dx += rstd * (u - x * rstd^2 * mean(u * x)), dw += dy * x * rstd. The sums of
  * dw over a warp's rows are in shared memory, (warps, d); a lane touches its own columns only. */
-template <class T, bool VEC> __global__ void rmsnorm_bwd(const bwd_args k) {
-    constexpr int CH = CH_OF<T>, STRIDE = STRIDE_OF<T>;
+template <class T, bool VEC>
+__global__ void __launch_bounds__(32 * BWD_WARPS, 3) rmsnorm_bwd(const bwd_args k) {
+    constexpr int CH = CH_OF<T>, STRIDE = STRIDE_OF<T>, KEEP = KEEP_OF<T>;
     SP_SHARED(float, shared);
     const sp_rmsnorm &a = k.a;
     const int warps = (int)blockDim.x / 32, warp = (int)threadIdx.x / 32;
-    const int64_t first = (int64_t)(threadIdx.x % 32) * CH;
+    const int64_t first = (int64_t)(threadIdx.x % 32) * CH, rest = first + KEEP * STRIDE;
     float *dw = shared + warp * a.d;
-    float x[CH], dy[CH], w[CH], v[CH], rstd[1];
     for (int64_t col = first; col < a.d && k.part; col += STRIDE)
         for (int i = 0; i < sp_left<CH>(a.d, col); i++) sp_shared_store(&dw[col + i], 0.f);
     for (int64_t row = (int64_t)blockIdx.x * warps + warp; row < k.n_row;
          row += (int64_t)gridDim.x * warps) {
-        float dot = 0;
-        for (int64_t col = first; col < a.d; col += STRIDE) {
-            load_pair<T, VEC>(k, row, col, sp_left<CH>(a.d, col), dy, w, x);
+        bwd_columns<T> keep[KEEP], c;
+        float dot = 0, rstd[1];
 #pragma unroll
-            for (int i = 0; i < CH; i++) dot = fmaf(dy[i] * w[i], x[i], dot);
+        for (int p = 0; p < KEEP; p++) {
+            load_columns<T, VEC>(k, row, first + p * STRIDE, keep[p]);
+            dot = add_dot(keep[p], dot);
+        }
+        for (int64_t col = rest; col < a.d; col += STRIDE) {
+            load_columns<T, VEC>(k, row, col, c);
+            dot = add_dot(c, dot);
         }
         sp_load<1, false>(rstd, a.rstd + row, 1);
         const float pull = sp_warp_sum(dot) / (float)a.d * rstd[0] * rstd[0];
-        for (int64_t col = first; col < a.d; col += STRIDE) {
-            const int n = sp_left<CH>(a.d, col);
-            load_pair<T, VEC>(k, row, col, n, dy, w, x);
-            float *dx = k.g.dx + row * k.g.lddx + col;
-            sp_load<CH, VEC>(v, dx, n);
 #pragma unroll
-            for (int i = 0; i < CH; i++) v[i] += rstd[0] * (dy[i] * w[i] - x[i] * pull);
-            sp_store<CH, VEC>(dx, v, n);
-            for (int i = 0; i < n && k.part; i++) {
-                float sum = sp_shared_load(&dw[col + i]);
-                sp_shared_store(&dw[col + i], fmaf(dy[i] * x[i], rstd[0], sum));
-            }
+        for (int p = 0; p < KEEP; p++)
+            add_columns<T, VEC>(k, row, first + p * STRIDE, keep[p], rstd[0], pull, dw);
+        for (int64_t col = rest; col < a.d; col += STRIDE) {
+            load_columns<T, VEC>(k, row, col, c);
+            add_columns<T, VEC>(k, row, col, c, rstd[0], pull, dw);
         }
     }
     if (!k.part) return;
@@ -170,7 +194,7 @@ template <class T> int launch_fwd(const fwd_args &k, cudaStream_t stream) {
 /* Warps of a backward block: as many as keep dw within what a block gets unasked. */
 int bwd_warps(int64_t d) {
     int64_t fit = (48 << 10) / (d * (int64_t)sizeof(float));
-    return fit >= 4 ? 4 : fit >= 1 ? (int)fit : 1;
+    return fit >= BWD_WARPS ? BWD_WARPS : fit >= 1 ? (int)fit : 1;
 }
 int64_t bwd_blocks(int64_t d, int64_t n_row) {
     int64_t n = (n_row + bwd_warps(d) - 1) / bwd_warps(d);

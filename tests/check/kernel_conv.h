@@ -92,7 +92,7 @@ static inline void conv_oracle(const struct conv_case *s, int64_t seq, double *y
     const struct sp_conv *a = &s->a;
     int64_t start = s->cu_seqlens[seq], len = s->cu_seqlens[seq + 1] - start, past = a->d_conv - 1;
     for (int64_t c = 0; c < a->d_inner; c++) {
-        double line[256]; /* the state, then the inputs */
+        double line[512]; /* the state, then the inputs */
         for (int64_t i = 0; i < past; i++)
             line[i] = a->state_in ? (double)s->state_in[seq][i * a->d_inner + c] : 0;
         for (int64_t t = 0; t < len; t++) line[past + t] = (double)a->x[(start + t) * a->ldx + c];

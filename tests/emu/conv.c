@@ -3,23 +3,23 @@
 #include "../check/kernel_conv.h"
 #include "check_cuda.h"
 
-static const int64_t lengths[] = {0, 1, 2, 3, 7, 16, 17, 33, 64, 70, 140};
+enum { LEN_MAX = 300 };
+static const int64_t lengths[] = {0, 1, 2, 3, 7, 16, 17, 33, 64, 70, 140, LEN_MAX};
 static const int64_t inners[] = {1, 4, 7, 36, 128, 131};
 #define PICK(list) (list[check_random() % (sizeof(list) / sizeof(list[0]))])
 
-/* Some have rows that accesses of 16 bytes want. Case 1, which runs under every schedule and in
- * place, has a state that all warps read while the first could already write it. */
+/* Windows of 4, 8 and 16 taps in turn, some of them whole; some have rows that accesses of 16 bytes
+ * want. N_CASE cases are all combinations. */
+enum { N_CASE = 60 };
 static void random_case(struct conv_case *s, int i) {
-    const bool wide = i % 5 > 2, most = i % 4 == 1;
+    static const int64_t taps[] = {0, 4, 8, SP_CONV_WIDTH_MAX};
+    const bool wide = i % 5 > 2, whole = i % 4 == 1;
     const int64_t pad = wide ? 8 : 3;
     int64_t n_seq = check_random_int(1, CONV_SEQ_MAX), len[CONV_SEQ_MAX];
     for (int j = 0; j < CONV_SEQ_MAX; j++) len[j] = PICK(lengths);
-    if (most) len[0] = 33;
-    int64_t d_conv = most    ? SP_CONV_WIDTH_MAX
-                     : i % 3 ? check_random_int(2, 4)
-                             : check_random_int(1, SP_CONV_WIDTH_MAX);
-    conv_make(s, n_seq, len, wide ? 8 * check_random_int(1, 18) : PICK(inners), d_conv, i % 2,
-              i % 5 != 0, i % 4 ? 0 : pad);
+    int64_t most = taps[i % 3 + 1], d_conv = check_random_int(taps[i % 3] + 1, most);
+    conv_make(s, n_seq, len, wide ? 8 * check_random_int(1, 18) : PICK(inners),
+              whole ? most : d_conv, i % 2, i % 5 != 0, i % 4 ? 0 : pad);
 }
 
 static int64_t longest(const struct sp_conv *a) {
@@ -90,7 +90,7 @@ static void compare_rows(struct kernel_error *e, const float *got, const float *
 static void check_fwd(enum sp_cuda_type type) {
     struct kernel_error y = {0}, exact = {0};
     bool ok = true, states = true;
-    for (int i = 0; i < cuda_cases(24); i++) {
+    for (int i = 0; i < cuda_cases(N_CASE); i++) {
         struct conv_case s;
         random_case(&s, i);
         struct conv_result r;
@@ -98,7 +98,7 @@ static void check_fwd(enum sp_cuda_type type) {
         struct conv_result want = conv_forward(&kernel_state.path[0], &s, s.a.d_inner);
         compare_rows(&y, r.y, want.y, &s);
         states = states && kernel_same_bits(r.state, want.state, s.a.n_seq * s.n_state);
-        double *line = kernel_alloc(140 * s.a.d_inner, sizeof *line);
+        double *line = kernel_alloc(LEN_MAX * s.a.d_inner, sizeof *line);
         double *state = kernel_alloc(s.n_state, sizeof *state);
         for (int64_t seq = 0; seq < s.a.n_seq; seq++) {
             int64_t start = s.cu_seqlens[seq], len = s.cu_seqlens[seq + 1] - start;
@@ -123,7 +123,7 @@ static void check_fwd(enum sp_cuda_type type) {
 static void check_bwd(enum sp_cuda_type type) {
     struct kernel_error dx = {0}, dw = {0}, dstate = {0};
     bool ok = true, same = true;
-    for (int i = 0; i < cuda_cases(18); i++) {
+    for (int i = 0; i < cuda_cases(N_CASE); i++) {
         struct conv_case s;
         random_case(&s, i);
         struct conv_result r, again, want = {0};
@@ -151,10 +151,11 @@ static void check_bwd(enum sp_cuda_type type) {
 static void check_differences(void) {
     double worst = 0;
     bool ok = true;
-    for (int i = 0; i < 3; i++) {
+    const int64_t taps[] = {4, 3, 2, 8, 6, 5, 16, 8};
+    for (int i = 0; i < 8; i++) {
         struct conv_case s;
-        int64_t len[3] = {2, 0, 9}, d_conv = 4 - i;
-        conv_make(&s, 3, len, 3, d_conv, i % 2 == 0, i != 1, 0);
+        int64_t len[3] = {2, 0, 19}, d_inner = i < 6 ? 3 : 8;
+        conv_make(&s, 3, len, d_inner, taps[i], i % 2 == 0, i != 1, 0);
         struct conv_result r = {0};
         ok = backward(&s, SP_CUDA_F32, &r) && ok;
         worst = conv_slopes_worst(worst, &s, &r);

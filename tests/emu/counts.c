@@ -105,10 +105,10 @@ static struct row scan_bwd(int deterministic) {
     return counted(error, LEN * D_INNER, D_STATE, rows + chunks + 20. * D_STATE / LEN);
 }
 
-static struct row conv(bool backward, enum sp_cuda_type type) {
+static struct row conv(bool backward, int64_t d_conv, enum sp_cuda_type type) {
     struct conv_case s;
     int64_t len = LEN;
-    conv_make(&s, 1, &len, 128, D_CONV, true, true, 0);
+    conv_make(&s, 1, &len, 128, d_conv, true, true, 0);
     struct conv_result r = conv_forward(&kernel_state.path[0], &s, 128);
     conv_backward(&kernel_state.path[0], &s, 128, &r); /* for the buffers */
     struct sp_conv a = conv_args(&s);
@@ -125,7 +125,9 @@ static struct row conv(bool backward, enum sp_cuda_type type) {
     emu_counts_reset();
     int error = backward ? sp_conv_bwd_cuda(&a, &g, SP_CUDA_F32, LEN, work, NULL)
                          : sp_conv_fwd_cuda(&a, type, LEN, NULL);
-    double once = (backward ? 15 + 20 : 5 + 6) * 4. / LEN; /* weights, states, their gradients */
+    /* Weights and states: read; written, too; or with gradients, of which weights' are added to. */
+    const double w = (double)(d_conv + 1), states = (double)(d_conv - 1);
+    const double once = (backward ? 3 * w + 3 * states : w + 2 * states) * 4 / LEN;
     return counted(error, LEN * 128., 1, (backward ? 3 : 2) * (double)cuda_size(type) + once);
 }
 
@@ -227,8 +229,10 @@ int main(int argc, char **argv) {
     explain("more shuffles: they add dB and dC over channels, in place of atomics, and make "
             "accesses of 16 bytes (0.31 of them)");
     tell("scan_bwd, deterministic", of_state, &same, NULL);
-    struct row conv_fwd = conv(false, f32), conv_bwd = conv(true, f32);
-    struct row conv_half = conv(false, bf16);
+    struct row conv_fwd = conv(false, D_CONV, f32), conv_bwd = conv(true, D_CONV, f32);
+    struct row conv_half = conv(false, D_CONV, bf16);
+    struct row conv8_fwd = conv(false, 8, f32), conv8_bwd = conv(true, 8, f32);
+    struct row conv8_half = conv(false, 8, bf16);
     kernel_end_case();
     struct row norm_fwd = norm(false, f32), norm_bwd = norm(true, f32);
     struct row norm_half = norm(false, bf16);
@@ -236,9 +240,15 @@ int main(int argc, char **argv) {
     tell("conv_fwd", of_element, &conv_fwd, NULL);
     tell("conv_fwd, bf16", of_element, &conv_half, NULL);
     tell("conv_bwd", of_element, &conv_bwd, NULL);
+    explain(
+        "a run of 16 tokens reads the 3 before it again, one of 32 backward 3 before and 3 after");
+    tell("conv_fwd, 8 taps", of_element, &conv8_fwd, NULL);
+    tell("conv_fwd, 8 taps, bf16", of_element, &conv8_half, NULL);
+    tell("conv_bwd, 8 taps", of_element, &conv8_bwd, NULL);
     tell("rmsnorm_fwd", of_element, &norm_fwd, NULL);
     tell("rmsnorm_fwd, bf16", of_element, &norm_half, NULL);
     tell("rmsnorm_bwd", of_element, &norm_bwd, NULL);
+    explain("w is read for each row that a warp takes, here one: 4 bytes; dw has a part per block");
     tell_layer("forward", &norm_fwd, &conv_fwd, &fwd, 8. * D_STATE / D_INNER);
     tell_layer("forward in bf16", &norm_half, &conv_half, &half, 8. * D_STATE / D_INNER);
     tell_layer("backward", &norm_bwd, &conv_bwd, &bwd, 16. * D_STATE / D_INNER);

@@ -23,9 +23,12 @@ static double *doubles(int64_t n) {
 /* typed: outputs that are rounded to the type; sums: those that stay float32 (0: none). */
 static void tell(const char *kernel, enum sp_cuda_type type, bool ok, double typed, double sums) {
     const char *name = cuda_type_name[type];
-    if (check_state.bench)
-        printf("# error of %-12s %-4s: %.2g of what is in its type, %.2g of what is float32\n",
-               kernel, name, typed, sums);
+    if (check_state.bench) {
+        printf("# error of %-12s %-4s:", kernel, name);
+        if (typed > 0) printf(" %.2g of what is in its type", typed);
+        if (sums > 0) printf("%s %.2g of what is float32", typed > 0 ? "," : "", sums);
+        printf("\n");
+    }
     check_ok(ok && typed < cuda_tolerance[type] && sums < 1e-6,
              "%s_cuda %s: %.2g from double precision, what stays float32 %.2g", kernel, name, typed,
              sums);
@@ -228,8 +231,7 @@ static void check_mixer_step(enum sp_cuda_type type) {
 
 /* ---- convolution ------------------------------------------------------------------------------*/
 
-static void check_conv(enum sp_cuda_type type) {
-    enum { W = 4 };
+static void check_conv(enum sp_cuda_type type, int W) {
     struct conv_case s;
     int64_t len = LEN;
     conv_make(&s, 1, &len, D, W, true, true, 0);
@@ -243,7 +245,7 @@ static void check_conv(enum sp_cuda_type type) {
     double *y = doubles(LEN * D), *dx = doubles(LEN * D), *dw = doubles(D * W), *db = doubles(D);
     for (int64_t t = 0; t < LEN; t++)
         for (int64_t c = 0; c < D; c++) {
-            double u = (double)a.bias[c], in[W];
+            double u = (double)a.bias[c], in[SP_CONV_WIDTH_MAX];
             for (int k = 0; k < W; k++) {
                 int64_t e = t + k - (W - 1);
                 in[k] =
@@ -265,8 +267,8 @@ static void check_conv(enum sp_cuda_type type) {
     bool ok = cuda_launched(sp_conv_bwd_cuda(&a, &g, type, LEN, work, NULL));
     double typed = distance(cuda_to_floats(g.dx, LEN * D, type), dx, LEN * D);
     double sums = fmax(distance(g.dw, dw, D * W), distance(g.dbias, db, D));
-    tell("conv_fwd", type, fwd_ok, fwd, 0);
-    tell("conv_bwd", type, ok, typed, sums);
+    tell(W == 4 ? "conv_fwd" : "conv8_fwd", type, fwd_ok, fwd, 0);
+    tell(W == 4 ? "conv_bwd" : "conv8_bwd", type, ok, typed, sums);
 }
 
 /* ---- rows -------------------------------------------------------------------------------------*/
@@ -361,7 +363,8 @@ int main(int argc, char **argv) {
         check_scan((enum sp_cuda_type)type);
         check_scan_step((enum sp_cuda_type)type);
         check_mixer_step((enum sp_cuda_type)type);
-        check_conv((enum sp_cuda_type)type);
+        check_conv((enum sp_cuda_type)type, 4);
+        check_conv((enum sp_cuda_type)type, 8);
         check_norm((enum sp_cuda_type)type);
     }
     check_xent();

@@ -202,7 +202,7 @@ static void check_mixer(enum sp_cuda_type type, int n_case) {
     bool ok = true, alone = true;
     for (int i = 0; i < n_case; i++) {
         struct mixer m;
-        int64_t d_conv = i % 3 ? 4 : check_random_int(1, SP_CONV_WIDTH_MAX);
+        const int64_t taps[] = {check_random_int(1, SP_CONV_WIDTH_MAX), 4, 8}, d_conv = taps[i % 3];
         make_mixer(&m, check_random_int(1, SEQ_MAX), PICK(inners), d_conv, PICK(state_sizes),
                    PICK(ranks), type, (int)check_random() & 63);
         int64_t n = m.a.n_seq, n_conv = n * m.n_conv, n_ssm = n * m.n_ssm, d = m.a.d_inner;
