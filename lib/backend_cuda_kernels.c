@@ -148,12 +148,28 @@ static enum sp_code cuda_scan_fwd(struct sp_backend *be, const struct sp_scan *a
     return SP_OK;
 }
 
+/* Turing has too little shared memory for the most states. */
+static enum sp_code has_room_for_states(const struct sp_cuda *c, int64_t d_state,
+                                        struct sp_error *err) {
+    const size_t shared = c->prop.sharedMemPerBlockOptin;
+    const int64_t most = sp_scan_bwd_cuda_state_max(shared);
+    if (d_state <= most) return SP_OK;
+    return sp_error_set(err, SP_E_DEVICE,
+                        "device " SP_CUDA_NAME ": training with a d_state of %d takes more shared "
+                        "memory than the %zu KiB that a block has on %.100s (compute capability "
+                        "%d.%d), which is enough for %d; use a GPU of compute capability 8.0 or "
+                        "later, or --device cpu",
+                        (int)d_state, shared >> 10, c->prop.name, c->prop.major, c->prop.minor,
+                        (int)most);
+}
+
 static enum sp_code cuda_scan_bwd(struct sp_backend *be, const struct sp_scan *a,
                                   const struct sp_scan_grad *g, struct sp_error *err) {
     struct sp_cuda *c = sp_cuda_of(be);
     struct sp_scan k = *a;
     struct sp_scan_grad d = *g;
     const int64_t n_tok = a->cu_seqlens[a->n_seq];
+    SP_TRY(has_room_for_states(c, a->d_state, err));
     SP_TRY(scan_lists(c, &k, &d, err));
     SP_TRY(work_floats(c, sp_scan_bwd_cuda_workspace(&k, n_tok, 1), err));
     SP_CUDA_TRY(sp_scan_bwd_cuda(&k, &d, SP_CUDA_F32, n_tok, 1, c->work.dev, c->compute),

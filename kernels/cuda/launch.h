@@ -5,12 +5,14 @@
  * and returns a cudaError_t, 0 when it was accepted. Accesses to rows are of 16 bytes where
  * pointers and row distances are multiples of that (and B's and C's of 4 elements), else of single
  * elements. Of 16-bit types these are of 8: B and C, by 4 states; the tokens before a convolution's
- * run of 8 or 16; the scan forward of up to 16 tokens. The scan backward reads B and C state by
- * state, and a convolution of more than 4 taps its rows channel by channel. */
+ * run of 16 or 32; the scan forward of up to 16 tokens. The scan backward reads B and C state by
+ * state, and a convolution of more than 8 taps its rows channel by channel. */
 #ifndef SP_CUDA_LAUNCH_H
 #define SP_CUDA_LAUNCH_H
 
 #include "../kernels.h"
+
+#include <stddef.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -70,9 +72,10 @@ int sp_mixer_step_cuda(const struct sp_mixer_step *a, float *workspace, sp_cuda_
 
 /* From a->chunk_state, as sp_scan_fwd_cuda left it; dy, dx, ddt, dz of `type`, the other gradients
  * float32; g->scratch is not used. dB and dC get one atomic per token, state and 32 channels, or
- * with `deterministic` none: then all sums have the same bits every time. A block takes 256 d_state
- * + 1024 bytes of shared memory: a d_state above 252 is refused on 7.5, which has 64 KiB.
- * workspace: so many floats. */
+ * with `deterministic` none: then all sums have the same bits every time. The workspace is
+ * of so many floats. A block takes 256 d_state + 2048 bytes of shared memory; with `shared` bytes
+ * for a block, d_state is state_max at most: 248 on 7.5, which has 64 KiB. */
+int64_t sp_scan_bwd_cuda_state_max(size_t shared);
 int64_t sp_scan_bwd_cuda_workspace(const struct sp_scan *a, int64_t n_tok, int deterministic);
 int sp_scan_bwd_cuda(const struct sp_scan *a, const struct sp_scan_grad *g, enum sp_cuda_type type,
                      int64_t n_tok, int deterministic, float *workspace, sp_cuda_stream stream);

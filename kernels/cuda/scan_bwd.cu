@@ -416,9 +416,12 @@ int64_t n_block_ch(const sp_scan &a) {
     return (a.d_inner + BLOCK_CH - 1) / BLOCK_CH;
 }
 
+/* A block's shared memory, in floats: for each state, and beside them. */
+constexpr int64_t SHARED_STATE = 2 * BLOCK_CH, SHARED_REST = WARPS * SLOT;
+
 template <class T> int launch(const args &k, cudaStream_t stream) {
     auto kernel = aligned<T>(k) ? scan_bwd<T, true> : scan_bwd<T, false>;
-    const int shared = (int)((2 * k.a.d_state * BLOCK_CH + WARPS * SLOT) * sizeof(float));
+    const int shared = (int)((k.a.d_state * SHARED_STATE + SHARED_REST) * (int64_t)sizeof(float));
     if (shared > 48 << 10) {
         int error = SP_ALLOW_SHARED(kernel, shared);
         if (error) return error;
@@ -441,6 +444,10 @@ template <class T> int launch(const args &k, cudaStream_t stream) {
 }
 
 } // namespace
+
+int64_t sp_scan_bwd_cuda_state_max(size_t shared) {
+    return ((int64_t)(shared / sizeof(float)) - SHARED_REST) / SHARED_STATE;
+}
 
 int64_t sp_scan_bwd_cuda_workspace(const struct sp_scan *a, int64_t n_tok, int deterministic) {
     int64_t parts = deterministic ? n_block_ch(*a) * 2 * n_tok * a->d_state : 0;

@@ -200,6 +200,25 @@ both() {
     done
 }
 
+@test "the most states: the CPU's loss, and on a GPU with too little shared memory a reason" {
+    needs_emulator
+    printf '{"text": "a text of %d"}\n' 10 2222 3 >lines
+    pipe "tokenize --jsonl lines >tokens"
+    sed 's/"state_size": [0-9]*/"state_size": 256/' "$STATEPIPE_MODEL/config.json" >config.json
+    train() { pipe "train --device $1 --config config.json --task lm --batch 16 --steps 2 -v -o $1 tokens 2>&1"; }
+    for device in cpu emu; do
+        train $device | grep -o 'loss [0-9.]*' >$device.log
+    done
+    [ -s cpu.log ]
+    cmp cpu.log emu.log
+    rm -r emu
+    STATEPIPE_EMU=arch=75 run -69 train emu
+    [[ $output == *"train: device emu: training with a d_state of 256 takes more shared memory than the 64 KiB "* ]]
+    [[ $output == *"on emulator (compute capability 7.5), which is enough for 248; use a GPU of "*"--device cpu"* ]]
+    sed -i 's/"state_size": 256/"state_size": 248/' config.json
+    STATEPIPE_EMU=arch=75 train emu >log
+}
+
 @test "a plugin that is absent, damaged, or of another version is refused" {
     needs_emulator
     "$stream" tokens 3 >tokens

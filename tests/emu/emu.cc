@@ -56,7 +56,7 @@ constexpr size_t stack_bytes = 128 << 10; /* its frames are large */
 constexpr size_t stack_bytes = 32 << 10;
 #endif
 constexpr size_t guard_bytes = 4096;
-constexpr size_t shared_default = 48 << 10, shared_most = 227 << 10;
+constexpr size_t shared_default = 48 << 10;
 
 enum state { RUNNABLE, AT_BARRIER, IN_WARP, DONE };
 
@@ -84,6 +84,7 @@ struct {
     cudaError_t error;
     std::string fault, told;
     std::map<const void *, size_t> allowed;
+    size_t shared_most = 227 << 10;
 } config;
 
 /* The block that runs. */
@@ -540,9 +541,12 @@ void emu_launch(const void *kernel, dim3 grid, dim3 block, size_t shared, cudaSt
 }
 
 cudaError_t emu_allow_shared(const void *kernel, int bytes) {
-    if (bytes < 0 || size_t(bytes) > shared_most) return cudaErrorInvalidConfiguration;
+    if (bytes < 0 || size_t(bytes) > config.shared_most) return cudaErrorInvalidValue;
     config.allowed[kernel] = size_t(bytes);
     return cudaSuccess;
+}
+void emu_limit_shared(size_t bytes) {
+    config.shared_most = bytes;
 }
 
 cudaError_t emu_last_error() {

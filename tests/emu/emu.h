@@ -67,6 +67,8 @@ template <class K, class... A> static inline std::function<void()> emu_bind(K ke
 /* NULL: a launch runs at once. Else it is checked and handed to this, to run later (runtime.cc). */
 extern cudaError_t (*emu_defer)(cudaStream_t stream, std::function<void()> work);
 cudaError_t emu_allow_shared(const void *kernel, int bytes);
+/* What a kernel can be allowed at most, here on all devices 227 KiB unless this says otherwise. */
+void emu_limit_shared(size_t bytes);
 cudaError_t emu_last_error();
 
 enum emu_rendezvous {

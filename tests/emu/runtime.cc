@@ -76,6 +76,13 @@ long number(const std::string &text, const char *name, long otherwise) {
     return text.compare(0, n, name) == 0 ? strtol(text.c_str() + n, nullptr, 10) : otherwise;
 }
 
+/* For a block that asks, by the CUDA C++ Programming Guide's table of compute capabilities. */
+size_t shared_most() {
+    const long arch = config.arch;
+    const size_t kib = arch < 80 ? 64 : arch == 80 ? 163 : arch == 90 || arch == 100 ? 227 : 99;
+    return kib << 10;
+}
+
 void configure() {
     static bool done;
     if (done) return;
@@ -101,6 +108,7 @@ void configure() {
     }
     config.random = uint64_t(config.seed) * 0x9E3779B97F4A7C15u;
     emu_configure(config.seed ? EMU_RANDOM : EMU_NATURAL, uint64_t(config.seed));
+    emu_limit_shared(shared_most());
 }
 
 /* What is still there when the program ends was forgotten. */
@@ -314,6 +322,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *prop, int number) {
     prop->minor = int(config.arch % 10);
     prop->multiProcessorCount = int(config.sms);
     prop->memoryPoolsSupported = 1;
+    prop->sharedMemPerBlockOptin = shared_most();
     return cudaSuccess;
 }
 

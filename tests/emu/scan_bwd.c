@@ -69,8 +69,10 @@ static void random_case(struct scan_case *s, int i) {
     int64_t n_seq = check_random_int(1, 4), len[4];
     for (int j = 0; j < 4; j++) len[j] = PICK(lengths);
     const bool wide = check_random() % 5 < 2; /* as accesses of 16 bytes want it */
-    scan_make(s, n_seq, len, wide ? 8 * check_random_int(1, 9) : PICK(inners), PICK(state_sizes),
-              i % SCAN_N_OPTIONS, check_random_int(0, 2) * (wide ? 8 : 1));
+    const bool most = i == 7;                 /* where a block has 64 KiB of shared memory */
+    scan_make(s, most ? 1 : n_seq, len, wide ? 8 * check_random_int(1, 9) : PICK(inners),
+              most ? 248 : PICK(state_sizes), i % SCAN_N_OPTIONS,
+              check_random_int(0, 2) * (wide ? 8 : 1));
 }
 
 static void check_random_shapes(enum sp_cuda_type type, int n_case) {

@@ -81,14 +81,15 @@ static void compare_oracle(struct kernel_error e[2], const struct scan_case *s,
     }
 }
 
-static void random_case(struct scan_case *s) {
+static void random_case(struct scan_case *s, bool most_states) {
     int64_t n_seq = check_random_int(1, 4), len[4];
     for (int i = 0; i < 4; i++) len[i] = PICK(lengths);
     const bool wide = check_random() % 5 < 2; /* as accesses of 16 bytes want it */
     int64_t pad = check_random_int(0, 2) * (wide ? 8 : 2);
+    int64_t d_state = wide ? 4 * check_random_int(1, 6) : PICK(state_sizes);
     scan_make(s, n_seq, len, wide ? 8 * check_random_int(1, 9) : PICK(inners),
-              wide ? 4 * check_random_int(1, 6) : PICK(state_sizes),
-              (int)(check_random() % SCAN_N_OPTIONS), pad);
+              most_states ? SP_SCAN_STATE_MAX : d_state, (int)(check_random() % SCAN_N_OPTIONS),
+              pad);
 }
 
 static void check_random_shapes(enum sp_cuda_type type, int n_case) {
@@ -96,7 +97,7 @@ static void check_random_shapes(enum sp_cuda_type type, int n_case) {
     bool launched = true;
     for (int i = 0; i < n_case; i++) {
         struct scan_case s;
-        random_case(&s);
+        random_case(&s, i == 7);
         struct outcome o = run(&s, type, false);
         struct scan_result r = scan_forward(&kernel_state.path[0], &s, s.a.d_inner);
         launched = launched && o.ok;
@@ -123,7 +124,7 @@ static void check_schedules(void) {
     bool same = true, place = true;
     for (int i = 0; i < cuda_cases(6); i++) {
         struct scan_case s;
-        random_case(&s);
+        random_case(&s, false);
         struct outcome first = run(&s, SP_CUDA_F32, false);
         for (int j = 0; j < 2; j++) {
             struct outcome o = run(&s, SP_CUDA_F32, false);

@@ -51,6 +51,7 @@ struct cudaDeviceProp {
     int major, minor;
     int multiProcessorCount;
     int memoryPoolsSupported;
+    size_t sharedMemPerBlockOptin;
 };
 
 const char *cudaGetErrorString(cudaError_t error);
