@@ -181,6 +181,35 @@ static struct row mixer_step(int64_t n_seq, enum sp_cuda_type type) {
     return counted(error, (double)(n_seq * D), 1, 12 + 24 + 8. * D_STATE + weights / (double)n_seq);
 }
 
+/* Of 4 taps, which are told beside those of 8. */
+static void count_convs(struct row *fwd, struct row *half, struct row *bwd) {
+    *fwd = conv(false, D_CONV, SP_CUDA_F32);
+    *half = conv(false, D_CONV, SP_CUDA_BF16);
+    *bwd = conv(true, D_CONV, SP_CUDA_F32);
+    struct row fwd8 = conv(false, 8, SP_CUDA_F32), half8 = conv(false, 8, SP_CUDA_BF16);
+    struct row bwd8 = conv(true, 8, SP_CUDA_F32);
+    kernel_end_case();
+    tell("conv_fwd", of_element, fwd, NULL);
+    tell("conv_fwd, bf16", of_element, half, NULL);
+    tell("conv_bwd", of_element, bwd, NULL);
+    tell("conv_fwd, 8 taps", of_element, &fwd8, NULL);
+    tell("conv_fwd, 8 taps, bf16", of_element, &half8, NULL);
+    tell("conv_bwd, 8 taps", of_element, &bwd8, NULL);
+    explain("the taps' 3 or 7 rows before a run of 16 tokens are read again, of one of 32 backward "
+            "as many before and after");
+}
+
+static void count_norms(struct row *fwd, struct row *half, struct row *bwd) {
+    *fwd = norm(false, SP_CUDA_F32);
+    *half = norm(false, SP_CUDA_BF16);
+    *bwd = norm(true, SP_CUDA_F32);
+    kernel_end_case();
+    tell("rmsnorm_fwd", of_element, fwd, NULL);
+    tell("rmsnorm_fwd, bf16", of_element, half, NULL);
+    tell("rmsnorm_bwd", of_element, bwd, NULL);
+    explain("w is read for each row that a warp takes, here one: 4 bytes; dw has a part per block");
+}
+
 /* bc: the scan's least bytes per element for B and C (and their gradients), which more channels
  * share there than here. */
 static void tell_layer(const char *name, const struct row *norm_row, const struct row *conv_row,
@@ -229,26 +258,9 @@ int main(int argc, char **argv) {
     explain("more shuffles: they add dB and dC over channels, in place of atomics, and make "
             "accesses of 16 bytes (0.31 of them)");
     tell("scan_bwd, deterministic", of_state, &same, NULL);
-    struct row conv_fwd = conv(false, D_CONV, f32), conv_bwd = conv(true, D_CONV, f32);
-    struct row conv_half = conv(false, D_CONV, bf16);
-    struct row conv8_fwd = conv(false, 8, f32), conv8_bwd = conv(true, 8, f32);
-    struct row conv8_half = conv(false, 8, bf16);
-    kernel_end_case();
-    struct row norm_fwd = norm(false, f32), norm_bwd = norm(true, f32);
-    struct row norm_half = norm(false, bf16);
-    kernel_end_case();
-    tell("conv_fwd", of_element, &conv_fwd, NULL);
-    tell("conv_fwd, bf16", of_element, &conv_half, NULL);
-    tell("conv_bwd", of_element, &conv_bwd, NULL);
-    explain(
-        "a run of 16 tokens reads the 3 before it again, one of 32 backward 3 before and 3 after");
-    tell("conv_fwd, 8 taps", of_element, &conv8_fwd, NULL);
-    tell("conv_fwd, 8 taps, bf16", of_element, &conv8_half, NULL);
-    tell("conv_bwd, 8 taps", of_element, &conv8_bwd, NULL);
-    tell("rmsnorm_fwd", of_element, &norm_fwd, NULL);
-    tell("rmsnorm_fwd, bf16", of_element, &norm_half, NULL);
-    tell("rmsnorm_bwd", of_element, &norm_bwd, NULL);
-    explain("w is read for each row that a warp takes, here one: 4 bytes; dw has a part per block");
+    struct row conv_fwd, conv_half, conv_bwd, norm_fwd, norm_half, norm_bwd;
+    count_convs(&conv_fwd, &conv_half, &conv_bwd);
+    count_norms(&norm_fwd, &norm_half, &norm_bwd);
     tell_layer("forward", &norm_fwd, &conv_fwd, &fwd, 8. * D_STATE / D_INNER);
     tell_layer("forward in bf16", &norm_half, &conv_half, &half, 8. * D_STATE / D_INNER);
     tell_layer("backward", &norm_bwd, &conv_bwd, &bwd, 16. * D_STATE / D_INNER);

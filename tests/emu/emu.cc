@@ -84,7 +84,6 @@ struct {
     cudaError_t error;
     std::string fault, told;
     std::map<const void *, size_t> allowed;
-    size_t shared_most = 227 << 10;
 } config;
 
 /* The block that runs. */
@@ -505,6 +504,7 @@ void emu_count_exponential() {
 }
 
 cudaError_t (*emu_defer)(cudaStream_t stream, std::function<void()> work);
+size_t emu_shared_most = 227 << 10;
 
 static void run_launch(dim3 grid, dim3 block, size_t shared, const std::function<void()> &call) {
     fill_pool(size_t(block.x) * block.y * block.z);
@@ -541,12 +541,9 @@ void emu_launch(const void *kernel, dim3 grid, dim3 block, size_t shared, cudaSt
 }
 
 cudaError_t emu_allow_shared(const void *kernel, int bytes) {
-    if (bytes < 0 || size_t(bytes) > config.shared_most) return cudaErrorInvalidValue;
+    if (bytes < 0 || size_t(bytes) > emu_shared_most) return cudaErrorInvalidValue;
     config.allowed[kernel] = size_t(bytes);
     return cudaSuccess;
-}
-void emu_limit_shared(size_t bytes) {
-    config.shared_most = bytes;
 }
 
 cudaError_t emu_last_error() {

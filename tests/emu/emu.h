@@ -67,8 +67,7 @@ template <class K, class... A> static inline std::function<void()> emu_bind(K ke
 /* NULL: a launch runs at once. Else it is checked and handed to this, to run later (runtime.cc). */
 extern cudaError_t (*emu_defer)(cudaStream_t stream, std::function<void()> work);
 cudaError_t emu_allow_shared(const void *kernel, int bytes);
-/* What a kernel can be allowed at most, here on all devices 227 KiB unless this says otherwise. */
-void emu_limit_shared(size_t bytes);
+extern size_t emu_shared_most; /* what a kernel can be allowed; 227 KiB unless runtime.cc says so */
 cudaError_t emu_last_error();
 
 enum emu_rendezvous {

@@ -1,5 +1,7 @@
 /* The CUDA kernels that work on rows, under the emulator, against the plain C path: RMSNorm with
- * residual forward and backward, cross-entropy, gather and scatter-add. */
+ * residual forward and backward, cross-entropy, gather and scatter-add; gradients also against
+ * finite differences in double precision. */
+#include "../check/kernel_norm.h"
 #include "check_cuda.h"
 
 static const int64_t widths[] = {1, 3, 4, 31, 96, 128, 130, 260, 1028, 1099};
@@ -148,6 +150,72 @@ static void check_xent(void) {
     check_ok(kept, "xent_cuda: what is between rows is kept");
 }
 
+/* Forward and backward of one case, against the formula and its differences. */
+static void check_norm_differences(void) {
+    double worst = 0;
+    bool ok = true;
+    for (int i = 0; i < cuda_cases(24); i++) {
+        struct norm_case s;
+        norm_make(&s, i, i % 3 ? 8 * check_random_int(1, 12) : check_random_int(2, 100));
+        const int64_t n = s.n_row * s.a.ldx;
+        struct norm_result r = {kernel_copy(s.a.x, n), kernel_floats(n), kernel_floats(s.n_row),
+                                kernel_copy(s.dx, n), kernel_floats(s.a.d)};
+        struct sp_rmsnorm a = s.a;
+        a.x = r.x;
+        a.y = r.y;
+        a.rstd = r.rstd;
+        struct sp_rmsnorm_grad g = {s.dy, a.ldx, r.dx, a.ldx, a.w ? r.dw : NULL};
+        float *work = cuda_output(sp_rmsnorm_bwd_cuda_workspace(&a, s.n_row), SP_CUDA_F32);
+        cuda_next_schedule();
+        ok = cuda_launched(sp_rmsnorm_fwd_cuda(&a, SP_CUDA_F32, s.n_row, NULL)) && ok;
+        cuda_next_schedule();
+        ok = cuda_launched(sp_rmsnorm_bwd_cuda(&a, &g, SP_CUDA_F32, s.n_row, work, NULL)) && ok;
+        worst = kernel_worst(worst, norm_distance(&s, &r));
+        kernel_end_case();
+    }
+    check_ok(ok && worst < 1e-6,
+             "rmsnorm_cuda: both ways, %.2g from double precision and its "
+             "finite differences",
+             worst);
+}
+
+static double xent_loss(const double *x, int64_t n, int64_t target) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += exp(x[i]);
+    return log(sum) - x[target];
+}
+
+static void check_xent_differences(void) {
+    enum { N = 37 };
+    struct kernel_error e = {0};
+    bool ok = true;
+    for (int i = 0; i < 5; i++) {
+        float *logits = kernel_random(N, -3, 3), loss, want[N];
+        double x[N];
+        int32_t target = (int32_t)check_random_int(0, N - 1), *at = kernel_alloc(1, sizeof *at);
+        *at = target;
+        for (int j = 0; j < N; j++) x[j] = (double)logits[j];
+        for (int j = 0; j < N; j++) {
+            const double keep = x[j];
+            x[j] = keep + 1e-5;
+            double slope = xent_loss(x, N, target);
+            x[j] = keep - 1e-5;
+            want[j] = (float)((slope - xent_loss(x, N, target)) / 2e-5);
+            x[j] = keep;
+        }
+        struct sp_xent a = {N, logits, N, at, 1, kernel_floats(1)};
+        cuda_next_schedule();
+        ok = cuda_launched(sp_xent_cuda(&a, 1, NULL)) && ok;
+        kernel_compare(&e, logits, want, N);
+        loss = (float)xent_loss(x, N, target);
+        ok = ok && fabsf(a.loss[0] - loss) <= 1e-6f * loss;
+        kernel_end_case();
+    }
+    check_ok(ok && kernel_error(&e) < 1e-6,
+             "xent_cuda: gradient %.2g from finite differences in double precision",
+             kernel_error(&e));
+}
+
 static void check_table(enum sp_cuda_type type) {
     enum { N_ID = 50, N_TABLE = 20 };
     bool ok = true;
@@ -185,5 +253,7 @@ int main(int argc, char **argv) {
     check_norm_large(20, cuda_cases(2100));
     check_norm_large(13000, 3);
     check_xent();
+    check_norm_differences();
+    check_xent_differences();
     return check_end();
 }

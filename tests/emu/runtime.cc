@@ -108,7 +108,7 @@ void configure() {
     }
     config.random = uint64_t(config.seed) * 0x9E3779B97F4A7C15u;
     emu_configure(config.seed ? EMU_RANDOM : EMU_NATURAL, uint64_t(config.seed));
-    emu_limit_shared(shared_most());
+    emu_shared_most = shared_most();
 }
 
 /* What is still there when the program ends was forgotten. */
