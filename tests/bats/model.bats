@@ -114,3 +114,38 @@ END
     run -0 python3 -c 'import json; print(json.load(open("sure/config.json"))["statepipe"]["heads"]["tag"]["doubt"])'
     [ "$output" = "{'degree+year': 0.125}" ]
 }
+
+@test "marked CVs: records, shared institutions, questions; marks that do not match" {
+    cd "$BATS_TEST_TMPDIR" || exit 70
+    cat >cvs <<'END'
+=== one en
+? Jo is a ?__ = baker | master baker
+Jo, master baker. ⟦i1,2:Zürich Tech⟧: ⟦d2:MSc⟧ ⟦y2:2012⟧, ⟦d1:BSc⟧.
+=== two de
+nothing
+END
+    run -0 "$TREE/tests/eval/marked.py" cvs
+    python3 - "${lines[@]}" <<'END'
+import json, sys
+one, two = map(json.loads, sys.argv[1:])
+assert two["education"] == [] and two["text"] == "nothing\n" and two["group"] == "de"
+assert one["text"] == "Jo, master baker. Zürich Tech: MSc 2012, BSc.\n"
+first, second = one["education"]
+assert first["institution"] == second["institution"] == {"text": "Zürich Tech", "start": 18, "end": 29}
+assert first["degree"]["text"] == "BSc" and first["year"] is None and second["year"]["text"] == "2012"
+END
+    run -0 "$TREE/tests/eval/marked.py" --questions cvs
+    [ ${#lines[@]} -eq 1 ]
+    [[ $output == *'"query": "Jo is a ?__", "answers": ["baker", "master baker"]'* ]]
+    printf '=== bad en\n⟦i1:A ⟦d1:B⟧⟧\n' >bad
+    run -1 "$TREE/tests/eval/marked.py" bad
+    [[ $output == "marked: bad: marks do not match before"* ]]
+    printf '=== bad en\n⟦d1:A⟧ ⟦d1:B⟧\n' >bad
+    run -1 "$TREE/tests/eval/marked.py" bad
+    [ "$output" = "marked: bad: record 1 has two of degree" ]
+    run -0 "$TREE/tests/eval/marked.py" "$TREE"/tests/eval/written/*.txt
+    [ ${#lines[@]} -eq 70 ]
+    [ "$(grep -o '"institution": ' <<<"$output" | wc -l)" = 192 ]
+    run -0 "$TREE/tests/eval/marked.py" --questions "$TREE"/tests/eval/written/*.txt
+    [ ${#lines[@]} -eq 80 ]
+}
