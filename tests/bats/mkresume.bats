@@ -126,7 +126,7 @@ assert marks > 500 and inside > 0, (marks, inside)' "$BATS_TEST_TMPDIR"
 @test "mkresume writes the same on every machine" {
     # A change of the corpus changes this on purpose; put the new digest in.
     run -0 pipe 'mkresume -n 500 --seed 7 --split all --slots 3 | sha256sum'
-    [ "$output" = "a81460d28f6b24d6804d31a27cc8fc32cb549d1f13c2adfd4b452dccaf71ea7f  -" ]
+    [ "$output" = "5d5f8103bf898ce82930356a656f02cdf7e121142d6f0d83ed1ddb1bf5a7be4c  -" ]
 }
 
 @test "mkresume: training does not see the lines held out of the lists" {
