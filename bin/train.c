@@ -144,11 +144,16 @@ static enum sp_code run_training(struct sp_backend *be, bool *failed, struct sp_
     if (!code && stopped)
         fprintf(stderr, "%strain: stopped; the same command goes on from %s/checkpoint\n",
                 progress.terminal ? "\n" : "", options.out);
-    uint64_t n_failed = sp_train_failed(run);
-    *failed = n_failed > 0;
+    struct sp_left_out left_out = sp_train_left_out(run);
+    *failed = left_out.n_doc > 0;
     if (!code && *failed)
         fprintf(stderr, "train: %llu documents of the input had failed and were left out\n",
-                (unsigned long long)n_failed);
+                (unsigned long long)left_out.n_doc);
+    if (!code && left_out.n_tok)
+        fprintf(stderr,
+                "train: %llu tokens stand in spans with labels that the head has not; nothing was "
+                "learnt there\n",
+                (unsigned long long)left_out.n_tok);
     sp_train_free(run);
     return code;
 }

@@ -20,8 +20,8 @@ double sp_train_elapsed_s(const struct sp_train *run) {
 int64_t sp_train_resumed(const struct sp_train *run) {
     return run->resumed;
 }
-uint64_t sp_train_failed(const struct sp_train *run) {
-    return sp_feed_failed(run->feed);
+struct sp_left_out sp_train_left_out(const struct sp_train *run) {
+    return sp_feed_left_out(run->feed);
 }
 int64_t sp_train_parameters(const struct sp_train *run) {
     int64_t n = 0;

@@ -147,10 +147,14 @@ void sp_doc_source_free(struct sp_doc_source *source);
  * when that is given. */
 enum sp_code sp_doc_source_next(struct sp_doc_source *source, struct sp_train_doc *doc, bool *there,
                                 struct sp_bigrams *bigrams, struct sp_error *err);
-/* Fingerprint of the tokenizer of the stream (zero before the first document), documents that
- * failed upstream. */
+/* What nothing is learnt from. */
+struct sp_left_out {
+    uint64_t n_doc; /* documents that have failed upstream */
+    uint64_t n_tok; /* tokens in gold spans whose label the head has not */
+};
+/* Fingerprint of the tokenizer of the stream (zero before the first document). */
 const struct sp_hash *sp_doc_source_tokenizer(const struct sp_doc_source *source);
-uint64_t sp_doc_source_failed(const struct sp_doc_source *source);
+struct sp_left_out sp_doc_source_left_out(const struct sp_doc_source *source);
 /* log((count + a) / (row sum + a n_label)), a = 0.1, rows as in struct sp_bigrams; out the same
  * shape. */
 void sp_bigrams_log(const struct sp_bigrams *bigrams, float *out);
@@ -195,9 +199,8 @@ enum sp_code sp_feed_from_docs(struct sp_feed **feed, const struct sp_feed_optio
 enum sp_code sp_feed_count(const struct sp_feed_options *options, const struct sp_config *config,
                            const struct sp_head *head, uint64_t *n_doc, struct sp_error *err);
 uint64_t sp_feed_documents(const struct sp_feed *feed); /* given out so far */
-/* Documents of the first pass, as far as it has been read, that have failed upstream. Not for a
- * feed from memory. */
-uint64_t sp_feed_failed(const struct sp_feed *feed);
+/* Of the first pass, as far as it has been read. Not for a feed from memory. */
+struct sp_left_out sp_feed_left_out(const struct sp_feed *feed);
 const struct sp_bigrams *sp_feed_bigrams(const struct sp_feed *feed);
 const struct sp_hash *sp_feed_tokenizer(const struct sp_feed *feed);
 /* Documents kept for evaluation so far. */
@@ -278,8 +281,7 @@ enum sp_code sp_train_new(struct sp_train **run, const struct sp_train_options *
 void sp_train_free(struct sp_train *run);
 /* Steps that a checkpoint had taken already: 0 for a new run. */
 int64_t sp_train_resumed(const struct sp_train *run);
-/* Documents of the input that have failed upstream; nothing was learnt from them. */
-uint64_t sp_train_failed(const struct sp_train *run);
+struct sp_left_out sp_train_left_out(const struct sp_train *run);
 int64_t sp_train_parameters(const struct sp_train *run);
 /* Trains to the end, or until stop says true (then *stopped, and a checkpoint is left); calls
  * report after every step. Writes the model. stop must not rely on a signal's handler: one that

@@ -18,7 +18,8 @@ struct sp_doc_source {
     int fd;
     struct sp_reader *reader;
     struct sp_hash tokenizer;
-    uint64_t n_doc, n_failed;
+    uint64_t n_doc;
+    struct sp_left_out left_out;
     /* The document being read. */
     bool open;
     uint8_t *spans; /* raw msgpack */
@@ -181,7 +182,10 @@ static enum sp_code tag_targets(struct sp_doc_source *s, int32_t *target,
     enum sp_code code = sp_tags_from_spans(s->head, s->spans, s->n_spans,
                                            s->span + 2 * s->pass_start, (size_t)n, tag, err);
     if (!code && bigrams) count_bigrams(bigrams, tag, n);
-    for (int64_t i = 0; !code && i < n; i++) target[s->pass_start + i + delay] = tag[i];
+    for (int64_t i = 0; !code && i < n; i++) {
+        target[s->pass_start + i + delay] = tag[i];
+        s->left_out.n_tok += tag[i] < 0;
+    }
     free(tag);
     if (code) sp_error_prefix(err, "document %llu", (unsigned long long)s->n_doc);
     return code;
@@ -256,7 +260,7 @@ static enum sp_code on_err(struct sp_doc_source *s, const struct sp_record *rec,
     const char *name;
     size_t n_name;
     if (sp_record_get_u64(rec, "doc", &doc) || sp_record_get_str(rec, "doc", &name, &n_name)) {
-        s->n_failed++;
+        s->left_out.n_doc++;
         s->open = false;
         return SP_OK;
     }
@@ -303,8 +307,8 @@ enum sp_code sp_doc_source_next(struct sp_doc_source *s, struct sp_train_doc *do
 const struct sp_hash *sp_doc_source_tokenizer(const struct sp_doc_source *s) {
     return &s->tokenizer;
 }
-uint64_t sp_doc_source_failed(const struct sp_doc_source *s) {
-    return s->n_failed;
+struct sp_left_out sp_doc_source_left_out(const struct sp_doc_source *s) {
+    return s->left_out;
 }
 
 void sp_bigrams_log(const struct sp_bigrams *b, float *out) {

@@ -15,7 +15,8 @@ struct sp_feed {
     struct sp_doc_source *source;
     struct sp_bigrams bigrams;
     struct sp_hash tokenizer;
-    uint64_t random, n_given, n_failed, n_doc_epoch;
+    uint64_t random, n_given, n_doc_epoch;
+    struct sp_left_out left_out; /* of the first epoch, once it is over */
     int64_t epoch;
     bool ended;
     struct sp_train_doc *window; /* (n_window_max) */
@@ -115,7 +116,7 @@ static bool is_held_out(const struct sp_feed *f, uint64_t index) {
 /* The end of the input: once more from the start, or never again. */
 static enum sp_code next_epoch(struct sp_feed *f, struct sp_error *err) {
     f->epoch++;
-    if (f->epoch == 1) f->n_failed = sp_doc_source_failed(f->source);
+    if (f->epoch == 1) f->left_out = sp_doc_source_left_out(f->source);
     sp_doc_source_free(f->source);
     f->source = NULL;
     f->ended = f->epoch >= f->options.epochs || f->n_doc_epoch == 0;
@@ -225,8 +226,8 @@ enum sp_code sp_feed_count(const struct sp_feed_options *options, const struct s
 uint64_t sp_feed_documents(const struct sp_feed *f) {
     return f->n_given;
 }
-uint64_t sp_feed_failed(const struct sp_feed *f) {
-    return f->epoch == 0 ? sp_doc_source_failed(f->source) : f->n_failed;
+struct sp_left_out sp_feed_left_out(const struct sp_feed *f) {
+    return f->epoch == 0 ? sp_doc_source_left_out(f->source) : f->left_out;
 }
 const struct sp_bigrams *sp_feed_bigrams(const struct sp_feed *f) {
     return &f->bigrams;

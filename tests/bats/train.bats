@@ -143,6 +143,15 @@ assert a["backbone.layers.0.mixer.A_log"] != b["backbone.layers.0.mixer.A_log"]
 END
 }
 
+@test "spans with labels that the head has not teach nothing, and it is said" {
+    documents 60 | sed 's/"degree"/"title"/; s/"spans":\[\]/"spans":[[0,1,"degree",[0]]]/' >mixed
+    run -0 --separate-stderr pipe "tokenize -m bytes --pad 1 --jsonl mixed | train $options --steps 4 -o out"
+    [[ ${stderr_lines[-1]} == "train: "*" tokens stand in spans with labels that the head has not; nothing was learnt there" ]]
+    tokens 60 >s
+    run -0 --separate-stderr pipe "train $options --steps 4 -o plain s"
+    [[ $stderr != *"labels that the head"* ]]
+}
+
 @test "--save-dtype bf16: the same weights, rounded to nearest even" {
     tokens 200 >s
     run -0 pipe "train $options --steps 20 -o whole s"

@@ -26,6 +26,7 @@ import itertools
 import json
 import random
 import re
+import sys
 import unicodedata
 
 FIELDS = ("institution", "degree", "year")
@@ -224,6 +225,14 @@ def load(path):
         return [json.loads(line) for line in f if line.strip()]
 
 
+def load_records(path):
+    docs = load(path)
+    for i, doc in enumerate(docs, 1):
+        if "id" not in doc or "education" not in doc:
+            sys.exit(f'score: {path}: document {i} has no "id" or no "education"')
+    return docs
+
+
 def text_of(value):
     return value.get("text") if isinstance(value, dict) else value
 
@@ -286,8 +295,8 @@ def main():
     parser.add_argument("--reliability", action="store_true")
     parser.add_argument("--doubt", action="store_true")
     args = parser.parse_args()
-    gold = load(args.gold)
-    predicted = {d["id"]: [record_of(r) for r in d["education"] or []] for d in load(args.predicted)}
+    gold = load_records(args.gold)
+    predicted = {d["id"]: [record_of(r) for r in d["education"] or []] for d in load_records(args.predicted)}
     show(gold, predicted)
     if args.by:
         show_groups(gold, predicted, args.by)

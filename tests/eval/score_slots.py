@@ -47,7 +47,7 @@ def main():
         result = judge(question, answers.get(question["id"], []))
         kinds[question.get("kind") or "-"].append(result)
         if not result[0]:
-            wrong.append((question["id"], question.get("query"), answers.get(question["id"])[:3],
+            wrong.append((question["id"], question.get("query"), answers.get(question["id"], [])[:3],
                           question["answers"][0]))
     for kind, results in [*sorted(kinds.items()), ("all", sum(kinds.values(), []))]:
         n = len(results)
