@@ -3,8 +3,8 @@
 
     mkresume -n 30000 --seed 77 --split train --text | make_tokenizer.py VOCAB_SIZE tokenizer.json
 
-Needs Hugging Face's `tokenizers` (not needed to build or to run statepipe: the result is committed).
-Pieces follow GPT-NeoX's rule; a year of the last decades comes out as one token.
+Needs Hugging Face's `tokenizers` (not needed to build or to run statepipe: the result is
+committed). Pieces follow GPT-NeoX's rule; a year of the last decades comes out as one token.
 """
 import sys
 

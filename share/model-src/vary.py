@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """A model made from others without training.
 
-    vary.py MODEL OUT --mean OTHER...         the mean of MODEL's weights and those of OTHER..., of the same shape
-    vary.py MODEL OUT --transitions FACTOR    its tags' transitions times FACTOR
-    vary.py MODEL OUT --doubt SCORES          how often which records are wrong, as `score.py --doubt` counted:
-                                              written to OUT's config.json
+    vary.py MODEL OUT --mean OTHER...       the mean of its weights and those of OTHER..., of one shape
+    vary.py MODEL OUT --transitions FACTOR  its tags' transitions times FACTOR
+    vary.py MODEL OUT --doubt SCORES        how often which records are wrong, as `score.py --doubt`
+                                            counted, in OUT's config.json
 
 Standard library only; weights are f32.
 """
@@ -28,7 +28,8 @@ def read(model):
     header.pop("__metadata__", None)
     if any(entry["dtype"] != "F32" for entry in header.values()):
         sys.exit(f"vary: {model}: weights are not f32")
-    return {name: (entry, array.array("f", data[slice(*(8 + n + at for at in entry["data_offsets"]))]))
+    body = memoryview(data)[8 + n:]
+    return {name: (entry, array.array("f", body[slice(*entry["data_offsets"])].tobytes()))
             for name, entry in header.items()}
 
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""What a sample of the corpus is like: lengths, languages, records, distractors, composed names, questions.
+"""What a sample of the corpus is like: lengths, languages, records, distractors, composed names,
+questions.
 
     mkresume -n 20000 --slots 6 | corpus_stats.py [CORPUS_DIR]
 
-Distractors are counted by what they look like: years, and names with a word for an institution, that are
-no gold. A name is composed when it is on no list of the corpus and not written out in a rule.
+Distractors are counted by what they look like: years, and names with a word for an institution,
+that are no gold. A name is composed when it is on no list of the corpus and not written out in a
+rule.
 """
 import collections
 import json

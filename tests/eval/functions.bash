@@ -1,12 +1,13 @@
 # What experiments, slot_experiments and share/model-src/train share: sourced, with the programs in
 # PATH.
 
-# find_records MODEL GOLD FOUND OPTION...: what the tagger finds in the CVs of GOLD; options of extract
+# find_records MODEL GOLD FOUND OPTION...: what the tagger finds in the CVs of GOLD; options of
+# extract
 find_records() {
     local model=$1 gold=$2 found=$3
     shift 3
-    tokenize -m "$model" --jsonl <"$gold" | embed -m "$model" | mamba-layer -j 1 -m "$model" | head -m "$model" |
-        extract -o jsonl "$@" >"$found"
+    tokenize -m "$model" --jsonl <"$gold" | embed -m "$model" | mamba-layer -j 1 -m "$model" |
+        head -m "$model" | extract -o jsonl "$@" >"$found"
 }
 
 # steps_for SECONDS FILE: training steps that fit, when 60 of them took the seconds that FILE says

@@ -3,10 +3,11 @@
 
     tests/eval/lambada.py [-b BUILD] MODEL FILE [OPTION...]
 
-FILE has a JSON object with "text" on each line, as lambada_test_openai.jsonl. The text up to its last
-blank is read, the last word with the blank in front of it is the choice, and tokens are made of both
-together, as lm-evaluation-harness has it: accuracy is how often each token of the word was the most
-probable one, perplexity exp(-mean of the words' log-likelihoods). Options go to mamba-layer.
+FILE has a JSON object with "text" on each line, as lambada_test_openai.jsonl. The text up to its
+last blank is read, the last word with the blank in front of it is the choice, and tokens are made
+of both together, as lm-evaluation-harness has it: accuracy is how often each token of the word was
+the most probable one, perplexity exp(-mean of the words' log-likelihoods). Options go to
+mamba-layer.
 
 Where lines have "choices" themselves, and "loglik" and "greedy" as tests/golden/make_choices.py
 writes them, these are compared: the exit status is 1 where a log-likelihood is off by more than

@@ -4,12 +4,12 @@
     marked.py FILE... >GOLD.jsonl                  as score.py reads it
     marked.py --questions FILE... >QUESTIONS.jsonl as `fill --jsonl` and score_slots.py read it
 
-A line "=== ID GROUP" begins a CV; lines "? QUERY = ANSWER | ANSWER" behind it ask something; its text follows.
-In the text ⟦i1:University of Leeds⟧ is the institution of record 1, d the degree, y the year; ⟦i1,2:MIT⟧ belongs
-to two records. The marks are taken out. Standard library only.
+A line "=== ID GROUP" begins a CV; lines "? QUERY = ANSWER | ANSWER" behind it ask something; its
+text follows. In the text ⟦i1:University of Leeds⟧ is the institution of record 1, d the degree, y
+the year; ⟦i1,2:MIT⟧ belongs to two records. The marks are taken out. Standard library only.
 
-written/a.txt and written/b.txt hold 70 CVs of invented persons by a writer who had not seen the corpus. a.txt was
-looked at while layouts were added to it, b.txt was not. Never train on them.
+written/a.txt and written/b.txt hold 70 CVs of invented persons by a writer who had not seen the
+corpus. a.txt was looked at while layouts were added to it, b.txt was not. Never train on them.
 """
 import json
 import re

@@ -4,12 +4,13 @@
     questions.py GOLD.jsonl >QUESTIONS.jsonl
     questions.py --slots CVS.jsonl >QUESTIONS.jsonl
 
-With --slots the questions are those that `mkresume --slots` asked of its CVs. Else GOLD holds {"id", "text", "education"} per line, as for score.py. A question is {"id", "doc",
-"query", "answers", "kind"}, as `fill --jsonl` reads it and score_slots.py scores it: for every
-record the institution, degree or year is asked, given what else is known of it. Answers are the
-gold text and its alternatives; where several records fit the question, those of all of them. Of
-years the last one is asked, or all of them. No random numbers: the same input gives the same
-output. Standard library only.
+With --slots the questions are those that `mkresume --slots` asked of its CVs. Else GOLD holds
+{"id", "text", "education"} per line, as for score.py. A question is {"id", "doc", "query",
+"answers", "kind"}, as `fill --jsonl` reads it and score_slots.py scores it: for every record the
+institution, degree or year is asked, given what else is known of it. Answers are the gold text and
+its alternatives; where several records fit the question, those of all of them. Of years the last
+one is asked, or all of them. No random numbers: the same input gives the same output. Standard
+library only.
 """
 import json
 import re

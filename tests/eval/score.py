@@ -16,9 +16,10 @@ The records of a document are paired so that as many fields as possible are righ
 assignment for up to 9 records against 5, greedily above. A field without a right partner is wrong.
 A record is right when all its fields are, null ones included. Behind every F1 stands its 95 %
 interval: of 1000 draws of as many documents, with replacement. --by groups the documents by a key
-of the gold, --errors shows what was wrong. --reliability shows, for records by their p, how many are right.
---doubt shows, for records by the fields they have, how many are wrong of those all of whose fields have
-p >= 0.9: what a model's config.json calls doubt (with `extract --record-p 0`). Standard library only.
+of the gold, --errors shows what was wrong. --reliability shows, for records by their p, how many
+are right. --doubt shows, for records by the fields they have, how many are wrong of those all of
+whose fields have p >= 0.9: what a model's config.json calls doubt (with `extract --record-p 0`).
+Standard library only.
 """
 import argparse
 import collections

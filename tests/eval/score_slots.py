@@ -3,10 +3,10 @@
 
     score_slots.py QUESTIONS.jsonl ANSWERS.jsonl [--errors N]
 
-QUESTIONS holds {"id", "answers": [TEXT...], "kind"} per line (questions.py makes such), ANSWERS what
-`fill --jsonl -o jsonl` writes. An answer is right when it is one of the question's after NFKC, case
-folding, with punctuation and spaces levelled and without an article in front. Relaxed: half of the
-words of either are in both. Standard library only.
+QUESTIONS holds {"id", "answers": [TEXT...], "kind"} per line (questions.py makes such), ANSWERS
+what `fill --jsonl -o jsonl` writes. An answer is right when it is one of the question's after NFKC,
+case folding, with punctuation and spaces levelled and without an article in front. Relaxed: half of
+the words of either are in both. Standard library only.
 """
 import argparse
 import collections

@@ -3,11 +3,11 @@
 
     score_spans.py SPANS.jsonl PREDICTED.jsonl [--errors N]
 
-A line of SPANS holds {"id", "text", "spans": [[start, end, label]]}, offsets in code points, with the
-labels "College Name", "Degree" and "Graduation Year"; other labels are passed over. Predictions come
-from `extract -o jsonl`. Each field by itself, relaxed: the distinct texts of a document are paired, a
-text without a partner is invented or missed. Where labels are noisy this ranks models; it does not say
-how good one is. Standard library only.
+A line of SPANS holds {"id", "text", "spans": [[start, end, label]]}, offsets in code points, with
+the labels "College Name", "Degree" and "Graduation Year"; other labels are passed over. Predictions
+come from `extract -o jsonl`. Each field by itself, relaxed: the distinct texts of a document are
+paired, a text without a partner is invented or missed. Where labels are noisy this ranks models; it
+does not say how good one is. Standard library only.
 """
 import argparse
 
