@@ -132,6 +132,39 @@ both() {
     pipe "state verify $dev.state pieces.state >/dev/null"
 }
 
+@test "convolutions of 5 and 8 taps: training, layers, states and decoding are the CPU's" {
+    printf '{"text": "a text of %d, and %d"}\n' 10 2222 3 44444 5 66 >lines
+    pipe "tokenize --jsonl lines >learn"
+    local taps device
+    for taps in 5 8; do
+        sed 's/"conv_kernel": 4/"conv_kernel": '$taps'/' "$TREE/tests/golden/tiny/config.json" >config.json
+        for device in cpu $dev; do
+            pipe "train --device $device --config config.json --task lm --batch 64 --steps 3 --seed 2 -v \
+                -o $device-$taps learn 2>&1" | grep -o 'loss [0-9.]*\|norm [0-9.]*' >$device.log
+        done
+        [ "$(wc -l <cpu.log)" -ge 6 ]
+        cmp cpu.log $dev.log
+        STATEPIPE_MODEL=$PWD/cpu-$taps
+        "$stream" tokens 70 5 1 33 >tokens
+        pipe "embed tokens >hidden"
+        both hidden 4e-6 'mamba-layer @ hidden'
+        both hidden 0.02 'mamba-layer --dtype bf16 @ hidden'
+        "$stream" tokens --chunk 1 12 3 >tokens
+        pipe "embed tokens >hidden"
+        both hidden 4e-6 'mamba-layer @ hidden'
+        "$stream" tokens --open a a=80 >first
+        "$stream" tokens --first 1 b=40 >second
+        for device in cpu $dev; do
+            pipe "embed first | mamba-layer --device $device --dump-state $device.state >/dev/null"
+            pipe "embed second | mamba-layer --device $dev --load-state $device.state >from-$device"
+            pipe "generate --device $device -n 12 'Once upon' a >text-$device"
+        done
+        run -0 "$stream" close hidden from-cpu from-$dev 4e-6
+        [ -s text-cpu ]
+        cmp text-cpu text-$dev
+    done
+}
+
 @test "generate and fill write what they write on the CPU; decode is replayed" {
     local how n
     for how in "" "-s 1 -t 0.8" "--beam 3"; do
