@@ -167,7 +167,7 @@ EMU_RACES := $(filter-out counts errors,$(EMU_NAMES)) # others only measure what
 EMU_FLAGS := -std=c++20 -Wall -Wextra -Wshadow -Werror -Wno-missing-field-initializers \
              -Wno-unknown-pragmas -ffp-contract=off -fno-strict-aliasing -fPIC -MMD -MP -Itests/emu
 EMU_KERNELS := $(CUDA_SRC:kernels/cuda/%.cu=%.o)
-EMU_CORE    := emu.o planted.o
+EMU_CORE    := emu.o half.o planted.o
 ifneq ($(EMU_CXX),)
 CHECK += $(EMU_NAMES:%=$(BUILD)/check/cuda_%)
 ifeq ($(SAN),0)
@@ -293,8 +293,10 @@ $(BUILD)/gpu/cuda_%: $(BUILD)/gpu/%.o $(BUILD)/gpu/on_gpu.o \
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(GPU_WRAP) -L$(CUDA_HOME)/lib64 -lcudart_static \
 	    -lrt -ldl -lpthread -lm
 
-# What ptxas says of each kernel, and its machine code. One architecture for `make check`.
-CUDA_ARCHS      ?= 75 80 86 89 90 100 120
+# What ptxas says of each kernel, and its machine code. One architecture for `make check`. An older
+# nvcc does not know the newest architectures: it compiles for those that it knows.
+CUDA_KNOWN      := $(if $(NVCC),$(patsubst sm_%,%,$(shell $(NVCC) --list-gpu-code)))
+CUDA_ARCHS      ?= $(filter $(or $(CUDA_KNOWN),%),75 80 86 89 90 100 120)
 CUDA_CHECK_ARCH ?= 80
 define cubin_rule
 $(BUILD)/cuda/sm_$(1)/%.cubin: kernels/cuda/%.cu $(wildcard kernels/cuda/*.h) kernels/kernels.h
