@@ -14,6 +14,11 @@ enum sp_code sp_cuda_failed(struct sp_error *err, int error, const char *what) {
                         what, cudaGetErrorString((cudaError_t)error), error);
 }
 
+enum sp_code sp_cuda_blas_failed(struct sp_error *err, cublasStatus_t status, const char *what) {
+    return sp_error_set(err, SP_E_DEVICE, "device " SP_CUDA_NAME ": %s: %.200s (cuBLAS status %d)",
+                        what, cublasGetStatusString(status), (int)status);
+}
+
 void sp_cuda_note(struct sp_cuda *c, cudaError_t error) {
     if (!c->failed) c->failed = error;
 }
@@ -274,10 +279,11 @@ static enum sp_code prepare(struct sp_cuda *c, struct sp_error *err) {
     SP_TRY(sp_cuda_args_new(c, err));
     SP_TRY(new_memory(c, BLAS_WORK_BYTES, &c->blas_work, err));
     const char *what = "starting cuBLAS";
-    SP_CUDA_TRY(cublasCreate(&c->blas), what);
-    SP_CUDA_TRY(cublasSetStream(c->blas, c->compute), what);
-    SP_CUDA_TRY(cublasSetWorkspace(c->blas, c->blas_work, BLAS_WORK_BYTES), what);
-    SP_CUDA_TRY(cublasSetMathMode(c->blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION), what);
+    SP_CUDA_BLAS_TRY(cublasCreate(&c->blas), what);
+    SP_CUDA_BLAS_TRY(cublasSetStream(c->blas, c->compute), what);
+    SP_CUDA_BLAS_TRY(cublasSetWorkspace(c->blas, c->blas_work, BLAS_WORK_BYTES), what);
+    SP_CUDA_BLAS_TRY(cublasSetMathMode(c->blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION),
+                     what);
     return SP_OK;
 }
 

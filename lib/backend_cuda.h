@@ -94,6 +94,13 @@ enum sp_code sp_cuda_failed(struct sp_error *err, int error, const char *what);
         int try_error_ = (int)(call);                                                              \
         if (try_error_) return sp_cuda_failed(err, try_error_, what);                              \
     } while (0)
+/* The same of a cuBLAS status, in cuBLAS's words. */
+enum sp_code sp_cuda_blas_failed(struct sp_error *err, cublasStatus_t status, const char *what);
+#define SP_CUDA_BLAS_TRY(call, what)                                                               \
+    do {                                                                                           \
+        cublasStatus_t try_status_ = (call);                                                       \
+        if (try_status_) return sp_cuda_blas_failed(err, try_status_, what);                       \
+    } while (0)
 /* Keeps an error for the next operation that can report it. */
 void sp_cuda_note(struct sp_cuda *c, cudaError_t error);
 

@@ -100,13 +100,12 @@ struct product {
 };
 static enum sp_code multiply(struct sp_cuda *c, const struct product *p, struct sp_error *err) {
     const float one = 1, beta = p->add ? 1 : 0;
-    cublasStatus_t status = cublasGemmEx_64(
-        c->blas, p->trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, p->trans_a ? CUBLAS_OP_T : CUBLAS_OP_N,
-        p->n, p->m, p->k, &one, p->b, p->type, p->ldb, p->a, p->type, p->lda, &beta, p->c,
-        p->c_type, p->ldc, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
-    if (status == CUBLAS_STATUS_SUCCESS) return SP_OK;
-    return sp_error_set(err, SP_E_DEVICE, "device " SP_CUDA_NAME ": a product by cuBLAS: %.200s",
-                        cublasGetStatusString(status));
+    SP_CUDA_BLAS_TRY(cublasGemmEx_64(c->blas, p->trans_b ? CUBLAS_OP_T : CUBLAS_OP_N,
+                                     p->trans_a ? CUBLAS_OP_T : CUBLAS_OP_N, p->n, p->m, p->k, &one,
+                                     p->b, p->type, p->ldb, p->a, p->type, p->lda, &beta, p->c,
+                                     p->c_type, p->ldc, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+                     "a product by cuBLAS");
+    return SP_OK;
 }
 
 static enum sp_code cuda_gemm(struct sp_backend *be, bool trans_a, bool trans_b, int64_t m,

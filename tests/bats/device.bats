@@ -290,6 +290,12 @@ both() {
         [ "$status" = 0 ] || [[ $stderr == "mamba-layer: "*"device emu: "*"unknown error"* ]] ||
             [[ $stderr == *"failed to launch"* ]]
     done
+    # Among the first calls is cuBLAS's first, whose status is no number of the runtime's.
+    for n in {25..45}; do
+        STATEPIPE_EMU=fail=$n run -69 pipe "mamba-layer --device emu hidden >out"
+        echo "$output"
+    done >said
+    grep -F "starting cuBLAS: the function failed to launch on the GPU (cuBLAS status 13)" said
 }
 
 @test "gpu-check measures, says what is wrong, and counts it" {
