@@ -12,13 +12,15 @@
  * 4, 2 or 1 tokens of a thread, where theirs has as many tokens as items; the thread's other 4 are
  * channels, which share B and C and make most barriers and the scan through shared memory needless
  * (barriers 0.02 for 0.15). 8 and 4 items are for the ends of sequences, of up to 32 tokens, only.
+ * Where sequences are cut into segments they are scanned twice, with twice the exponentials, too.
  * Backward, 2.75 for 2.35: sums of dB and dC over channels are made by shuffles, in place of
  * atomics, and 0.31 make accesses of 16 bytes where a thread owns 8 (block.h). */
 #include "../check/kernel_conv.h"
 #include "../check/kernel_scan.h"
 #include "check_cuda.h"
 
-enum { D_INNER = 64, D_STATE = 16, D_CONV = 4, D_MODEL = 768, LEN = 512 };
+/* SEGMENT: what the backend cuts long sequences into (lib/backend_cuda.h), where it does. */
+enum { D_INNER = 64, D_STATE = 16, D_CONV = 4, D_MODEL = 768, LEN = 512, SEGMENT = 256 };
 
 /* Counts per unit (an element and state, or an element), bytes per element. */
 struct row {
@@ -239,8 +241,9 @@ int main(int argc, char **argv) {
     const enum sp_cuda_type f32 = SP_CUDA_F32, bf16 = SP_CUDA_BF16;
     struct row k1 = scan_fwd(16, 0, f32, &s, &res), k2 = scan_fwd(32, 0, f32, &s, &res);
     kernel_end_case();
-    struct row fwd = scan_fwd(LEN, 0, f32, &s, &res), split = scan_fwd(LEN, 128, f32, &s, &res);
-    struct row half = scan_fwd(LEN, 0, bf16, &s, &res);
+    struct row fwd = scan_fwd(LEN, 0, f32, &s, &res), half = scan_fwd(LEN, 0, bf16, &s, &res);
+    struct row split = scan_fwd(LEN, SEGMENT, f32, &s, &res);
+    struct row split_half = scan_fwd(LEN, SEGMENT, bf16, &s, &res);
     kernel_end_case();
     tell("scan_fwd, 4 items", of_state, &k1, NULL);
     tell("scan_fwd, 8 items", of_state, &k2, NULL);
@@ -248,8 +251,10 @@ int main(int argc, char **argv) {
     explain("more shuffles: 4 per scan over a warp's 4 threads in time, of 4, 2 or 1 tokens each, "
             "where "
             "theirs has as many tokens as items; in exchange, fewer loads, stores and barriers");
-    tell("scan_split", of_state, &split, NULL);
     tell("scan_fwd, bf16", of_state, &half, NULL);
+    tell("scan_split", of_state, &split, NULL);
+    tell("scan_split, bf16", of_state, &split_half, NULL);
+    explain("in segments of 256 tokens, for which x, dt and B are read twice");
     struct row bwd = scan_bwd(0), same = scan_bwd(1);
     kernel_end_case();
     tell("scan_bwd", of_state, &bwd,
@@ -261,9 +266,13 @@ int main(int argc, char **argv) {
     struct row conv_fwd, conv_half, conv_bwd, norm_fwd, norm_half, norm_bwd;
     count_convs(&conv_fwd, &conv_half, &conv_bwd);
     count_norms(&norm_fwd, &norm_half, &norm_bwd);
-    tell_layer("forward", &norm_fwd, &conv_fwd, &fwd, 8. * D_STATE / D_INNER);
-    tell_layer("forward in bf16", &norm_half, &conv_half, &half, 8. * D_STATE / D_INNER);
-    tell_layer("backward", &norm_bwd, &conv_bwd, &bwd, 16. * D_STATE / D_INNER);
+    const double bc = 8. * D_STATE / D_INNER;
+    tell_layer("forward", &norm_fwd, &conv_fwd, &fwd, bc);
+    tell_layer("forward in segments", &norm_fwd, &conv_fwd, &split, bc);
+    tell_layer("forward in bf16", &norm_half, &conv_half, &half, bc);
+    tell_layer("forward in bf16, in segments", &norm_half, &conv_half, &split_half, bc);
+    tell_layer("backward", &norm_bwd, &conv_bwd, &bwd, 2 * bc);
+    tell_layer("backward, deterministic", &norm_bwd, &conv_bwd, &same, 2 * bc);
     for (int64_t n = 1; n <= 4; n += 3) {
         struct row step = mixer_step(n, f32), step_half = mixer_step(n, bf16);
         kernel_end_case();
@@ -277,15 +286,15 @@ int main(int argc, char **argv) {
     check_ok(bwd.atomic < 0.1 && same.atomic == 0,
              "scan_bwd_cuda: %.3f atomics per element and state, %.3f when deterministic",
              bwd.atomic, same.atomic);
-    check_ok(fwd.bytes <= 144 && bwd.bytes <= 284 && same.bytes <= 284,
-             "scans: %.0f bytes of global memory per element forward, %.0f backward: no more than "
-             "a block per channel moves",
-             fwd.bytes, bwd.bytes);
+    check_ok(fwd.bytes <= 144 && split.bytes <= 144 && bwd.bytes <= 284 && same.bytes <= 284,
+             "scans: %.0f bytes of global memory per element forward, %.0f in segments, %.0f "
+             "backward: no more than a block per channel moves",
+             fwd.bytes, split.bytes, bwd.bytes);
     check_ok(fwd.load + fwd.shared_load <= 1.77 && fwd.store + fwd.shared_store <= 0.62 &&
                  fwd.barrier <= 0.15 && bwd.load + bwd.shared_load <= 4.53 &&
                  bwd.store + bwd.shared_store <= 2.76 && bwd.barrier <= 0.30,
              "scans: loads, stores and barriers no more than state-spaces/mamba's");
-    check_ok(fwd.exponential <= 1.001 && bwd.exponential <= 1.001,
-             "scans: one exponential per element and state");
+    check_ok(fwd.exponential <= 1.001 && bwd.exponential <= 1.001 && split.exponential <= 2.02,
+             "scans: one exponential per element and state, two in segments");
     return check_end();
 }

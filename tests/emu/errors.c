@@ -1,6 +1,7 @@
 /* The CUDA kernels' distance from double precision, by kernel and type, as a table (--bench). The
  * oracles are the formulas of kernels.h and of the files in kernels/cuda, one document at a time,
- * with no part of them in common with the kernels. */
+ * with no part of them in common with the kernels. Kernels that are not here are exact (gather,
+ * convert, add_bias, top_k) or sum in double precision (sum_squares): rows.c and vectors.c. */
 #include "../check/kernel_conv.h"
 #include "../check/kernel_scan.h"
 #include "check_cuda.h"
@@ -356,6 +357,59 @@ static void check_adamw(void) {
     tell("adamw", SP_CUDA_F32, ok, distance(a.param, p, COUNT), moments);
 }
 
+static void check_log_sum_exp(void) {
+    enum { ROWS = 4, CLASSES = 5000 };
+    float *x = kernel_random(ROWS * CLASSES, -8, 8), *out = kernel_floats(ROWS);
+    double want[ROWS];
+    for (int64_t r = 0; r < ROWS; r++) {
+        double sum = 0;
+        for (int64_t c = 0; c < CLASSES; c++) sum += exp((double)x[r * CLASSES + c]);
+        want[r] = log(sum);
+    }
+    bool ok = cuda_launched(sp_log_sum_exp_cuda(x, CLASSES, ROWS, CLASSES, out, NULL));
+    tell("log_sum_exp", SP_CUDA_F32, ok, 0, distance(out, want, ROWS));
+}
+
+/* ---- products and sums ------------------------------------------------------------------------*/
+
+/* With the rounding of x that decode asks for: x is of the matrix's type to begin with. */
+static void check_matvec(enum sp_cuda_type type) {
+    enum { ROWS = 5, IN = 768, OUT = 50 };
+    struct sp_cuda_matvec a = {.w_type = type, .ldw = IN, .d_in = IN, .d_out = OUT};
+    float *w = kernel_random(OUT * IN, -1, 1), *x = kernel_random(ROWS * IN, -1, 1);
+    double *y = doubles(ROWS * OUT);
+    a.w = cuda_typed(w, OUT * IN, type);
+    cuda_typed(x, ROWS * IN, type);
+    a.x = x;
+    a.ldx = IN;
+    a.n_row = ROWS;
+    a.round_x = 1;
+    a.y = kernel_floats(ROWS * OUT);
+    a.ldy = OUT;
+    for (int64_t r = 0; r < ROWS; r++)
+        for (int64_t o = 0; o < OUT; o++)
+            for (int64_t i = 0; i < IN; i++)
+                y[r * OUT + o] += (double)w[o * IN + i] * (double)x[r * IN + i];
+    bool ok = cuda_launched(sp_matvec_cuda(&a, NULL));
+    tell("matvec", type, ok, 0, distance(a.y, y, ROWS * OUT));
+}
+
+static void check_scatter_add(enum sp_cuda_type type) {
+    enum { ROWS = 200, TABLE = 7, COLUMNS = 96 };
+    float *sum = kernel_random(TABLE * COLUMNS, -1, 1), *dy = kernel_random(ROWS * COLUMNS, -1, 1);
+    const void *typed = cuda_typed(dy, ROWS * COLUMNS, type);
+    uint32_t *id = kernel_alloc(ROWS, sizeof *id);
+    double *want = doubles(TABLE * COLUMNS);
+    for (int64_t i = 0; i < TABLE * COLUMNS; i++) want[i] = (double)sum[i];
+    for (int64_t r = 0; r < ROWS; r++) {
+        id[r] = (uint32_t)check_random_int(0, TABLE - 1);
+        for (int64_t c = 0; c < COLUMNS; c++)
+            want[id[r] * COLUMNS + c] += (double)dy[r * COLUMNS + c];
+    }
+    bool ok = cuda_launched(sp_scatter_add_cuda(sum, COLUMNS, id, ROWS, typed, type, NULL));
+    tell("scatter_add", type, ok, 0, distance(sum, want, TABLE * COLUMNS));
+}
+
 int main(int argc, char **argv) {
     kernel_start(argc, argv);
     for (int type = 0; type < CUDA_N_TYPE; type++) {
@@ -369,5 +423,10 @@ int main(int argc, char **argv) {
     }
     check_xent();
     check_adamw();
+    for (int type = 0; type < CUDA_N_TYPE; type++) {
+        check_matvec((enum sp_cuda_type)type);
+        check_scatter_add((enum sp_cuda_type)type);
+    }
+    check_log_sum_exp();
     return check_end();
 }
