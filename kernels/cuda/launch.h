@@ -2,11 +2,11 @@
  * contracts; the difference: every pointer in them, also cu_seqlens, cu_chunks and the arrays of
  * state pointers, is the device's, and x, dt, z, B, C, y and their gradients are of `type` (states,
  * A, D, biases, weights and what is summed stay float32). A launcher queues its work on the stream
- * and returns a cudaError_t, 0 when it was accepted. Accesses to rows are of 16 bytes where
- * pointers and row distances are multiples of that (and B's and C's of 4 elements), else of single
- * elements. Of 16-bit types these are of 8: B and C, by 4 states; the tokens before a convolution's
- * run of 16 or 32; the scan forward of up to 16 tokens. The scan backward reads B and C state by
- * state, and a convolution of more than 8 taps its rows channel by channel. */
+ * and returns a cudaError_t, 0 if accepted. Accesses to rows are of 16 bytes where pointers
+ * and row distances are multiples of that (B's and C's: of 4 elements), else of single elements; in
+ * 16-bit types of 8 for B, C, tokens before a convolution's run, and a scan of up to 16 tokens.
+ * Always single: what the scan backward has by state (A, B, C, dB, dC, states), rows of more than
+ * 8 taps, what decode has by channel (x, dt, z), and the sums of parts and of segments. */
 #ifndef SP_CUDA_LAUNCH_H
 #define SP_CUDA_LAUNCH_H
 
@@ -32,9 +32,9 @@ int sp_scan_fwd_cuda(const struct sp_scan *a, enum sp_cuda_type type, enum sp_cu
 
 /* The same with sequences cut into segments of `segment` tokens (a multiple of SP_SCAN_CHUNK) that
  * run in parallel: whole segments from a state of zeros first, for the state that each leaves; then
- * the states before all segments; then the scan from these. For few and long ones: it reads x, dt
- * and B twice. Bits stay as said above, the cut being at a multiple of `segment`. n_tok: of all
- * sequences. workspace: so many floats. */
+ * the states before all segments; then the scan from these. For few and long ones, of up to 65535
+ * segments: it reads x, dt and B twice. Bits stay as said above, the cut being at a multiple of
+ * `segment`. n_tok: of all sequences. workspace: so many floats. */
 #define SP_CUDA_SCAN_CHANNELS 32 /* of a block */
 int64_t sp_scan_split_cuda_workspace(const struct sp_scan *a, int64_t n_tok, int64_t segment);
 int sp_scan_split_cuda(const struct sp_scan *a, enum sp_cuda_type type, enum sp_cuda_type part_type,
