@@ -11,14 +11,14 @@ static struct {
     double min_p, record_p, recall;
     int64_t max_doc;
     int verbose;
-} opt = {.max_doc = (int64_t)64 << 20, .record_p = 0.5, .recall = SP_GATHER_RECALL};
+} opt = {.max_doc = (int64_t)64 << 20, .record_p = 0.35, .recall = SP_GATHER_RECALL};
 
 static const struct sp_option options[] = {
     {SP_OPT_CHOICE, 'o', "output", "jsonl|tsv|csv|table|html|ansi|msgpack",
      "output format (jsonl; at a terminal: table)", &opt.format, 0, 0},
     CLI_OPTION_HEADER(opt.header),
     CLI_OPTION_MIN_P(opt.min_p),
-    {SP_OPT_DOUBLE, 0, "record-p", "P", "leave out records with a probability below P (0.5)",
+    {SP_OPT_DOUBLE, 0, "record-p", "P", "leave out records with a probability below P (0.35)",
      &opt.record_p, 0, 1},
     {SP_OPT_DOUBLE, 0, "recall", "NATS", "favour fields over none by so much a token (0.75)",
      &opt.recall, -100, 100},

@@ -75,12 +75,12 @@ static enum sp_code read_transitions(struct sp_gather_head *h, struct sp_record 
     return SP_OK;
 }
 
-static enum sp_code read_doubt(struct sp_head *head, struct sp_record *rec, struct sp_error *err) {
-    uint64_t dim[1] = {SP_RECORD_KINDS};
+static enum sp_code read_floats(struct sp_record *rec, const char *name, float *out, uint64_t n,
+                                struct sp_error *err) {
     struct sp_tensor *t;
-    if (!sp_record_tensor(rec, "doubt")) return SP_OK;
-    enum sp_code code = sp_record_need_tensor(rec, "doubt", SP_F32, 1, dim, &t, err);
-    if (!code) memcpy(head->doubt, t->data, sizeof head->doubt);
+    if (!sp_record_tensor(rec, name)) return SP_OK;
+    enum sp_code code = sp_record_need_tensor(rec, name, SP_F32, 1, &n, &t, err);
+    if (!code) memcpy(out, t->data, n * sizeof *out);
     return code;
 }
 
@@ -102,7 +102,8 @@ enum sp_code sp_gather_head_read(struct sp_gather_head *h, struct sp_record *rec
         return sp_error_set(err, SP_E_DATA, "HEAD '%s' has no list of 1 to %d labels", h->head.name,
                             SP_LABELS_MAX);
     h->delay = (uint32_t)delay;
-    code = read_doubt(&h->head, rec, err);
+    code = read_floats(rec, "doubt", h->head.doubt, SP_RECORD_KINDS, err);
+    if (!code) code = read_floats(rec, "calibration", h->head.calibration, 2, err);
     return code ? code : read_transitions(h, rec, err);
 }
 

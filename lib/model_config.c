@@ -193,6 +193,23 @@ static enum sp_code read_doubt(const struct config_text *t, struct sp_head *h, s
     return SP_OK;
 }
 
+static enum sp_code read_calibration(const struct config_text *t, struct sp_head *h,
+                                     sp_json_node pair, struct sp_error *err) {
+    if (pair < 0) return SP_OK;
+    double value[2] = {NAN, NAN};
+    int n = 0;
+    for (sp_json_node v = sp_json_first(t->j, pair); v >= 0; v = sp_json_next(t->j, v), n++)
+        if (n < 2) value[n] = sp_json_number(t->j, v, NAN);
+    if (n != 2 || !(value[0] > 0 && value[0] <= 100) || !(fabs(value[1]) <= 100))
+        return sp_error_set(err, SP_E_DATA,
+                            "%s: \"calibration\" of head '%s' is not [slope, intercept], a slope "
+                            "above 0, both of at most 100",
+                            t->name, h->name);
+    h->calibration[0] = (float)value[0];
+    h->calibration[1] = (float)value[1];
+    return SP_OK;
+}
+
 static enum sp_code read_head(const struct config_text *t, struct sp_config *c, sp_json_node v,
                               struct sp_error *err) {
     if (c->n_head == SP_HEADS_MAX)
@@ -214,6 +231,8 @@ static enum sp_code read_head(const struct config_text *t, struct sp_config *c, 
     if (h->type != SP_HEAD_LM) code = read_labels(t, h, sp_json_get(t->j, v, "labels"), err);
     if (!code && h->type == SP_HEAD_TAG)
         code = read_doubt(t, h, sp_json_get(t->j, v, "doubt"), err);
+    if (!code && h->type == SP_HEAD_TAG)
+        code = read_calibration(t, h, sp_json_get(t->j, v, "calibration"), err);
     if (!code) c->n_head++;
     return code;
 }
@@ -361,6 +380,9 @@ static void write_heads(FILE *f, const struct sp_config *c) {
         }
         if (h->n_label) putc(']', f);
         write_doubt(f, h);
+        if (h->calibration[0] > 0)
+            fprintf(f, ", \"calibration\": [%.9g, %.9g]", (double)h->calibration[0],
+                    (double)h->calibration[1]);
         putc('}', f);
     }
     fputs("\n  }\n }\n}\n", f);

@@ -372,6 +372,9 @@ struct sp_head {
     /* How often a record that has these fields and no others is wrong, though each of them is
      * right: bit 0 of the index is institution, then degree, year. */
     float doubt[SP_RECORD_KINDS];
+    /* Slope and intercept of log odds: a record of probability p is right with 1 / (1 + exp(-(slope
+     * log(p / (1 - p)) + intercept))) (Platt scaling). Slope 0: p as it is. */
+    float calibration[2];
 };
 
 /* config.json, checked. Names are the field's; Hugging Face's keys in brackets. */

@@ -37,7 +37,7 @@ struct sp_span {
 struct sp_education {
     struct sp_span field[SP_FIELD_COUNT];
     int start_year, end_year; /* 0: none; SP_YEAR_PRESENT: still going on */
-    float p; /* the mean of the fields', less the head's doubt about a record with these fields */
+    float p; /* the mean of the fields', less the head's doubt about such records, calibrated */
 };
 #define SP_YEAR_PRESENT 9999
 

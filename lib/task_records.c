@@ -1,6 +1,7 @@
 /* Records: tags grouped into (institution, degree, year). */
 #include "task.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -256,6 +257,13 @@ static bool only_year(const struct sp_education *e) {
     return !e->field[SP_INSTITUTION].there && !e->field[SP_DEGREE].there;
 }
 
+/* p is kept off 0 and 1, whose odds know no bounds. */
+static float calibrated(float p, const float calibration[2]) {
+    if (!(calibration[0] > 0)) return p;
+    p = p < 1e-6f ? 1e-6f : p > 1 - 1e-6f ? 1 - 1e-6f : p;
+    return 1 / (1 + expf(-(calibration[0] * logf(p / (1 - p)) + calibration[1])));
+}
+
 static void weigh(struct sp_education *e, const struct sp_head *head) {
     float sum = 0, n = 0;
     unsigned kind = 0;
@@ -265,7 +273,7 @@ static void weigh(struct sp_education *e, const struct sp_head *head) {
         n++;
         kind |= 1U << f;
     }
-    e->p = n > 0 ? sum / n * (1 - head->doubt[kind]) : 0;
+    e->p = n > 0 ? calibrated(sum / n * (1 - head->doubt[kind]), head->calibration) : 0;
 }
 
 void sp_records_drop_unsure(struct sp_records *r, const struct sp_head *head, float p_field,

@@ -45,7 +45,7 @@ static struct sp_tensor view(float *data, uint32_t rank, const uint64_t *dim) {
 
 /* Scores already know what was read before; counts in full would say the same twice, and find too
  * little. */
-#define TRANSITION_WEIGHT 0.5f
+#define TRANSITION_WEIGHT 0.25f
 
 static void weigh_transitions(const struct sp_train *run, float *trans) {
     const size_t n = run->head->n_label;

@@ -4,7 +4,8 @@
     vary.py MODEL OUT --mean OTHER...       the mean of its weights and those of OTHER..., of one shape
     vary.py MODEL OUT --transitions FACTOR  its tags' transitions times FACTOR
     vary.py MODEL OUT --doubt SCORES        how often which records are wrong, as `score.py --doubt`
-                                            counted, in OUT's config.json
+                                            counted, in OUT's config.json; no calibration
+    vary.py MODEL OUT --calibration SCORES  what `score.py --calibration` fitted, there
 
 Standard library only; weights are f32.
 """
@@ -56,6 +57,12 @@ def doubt(scores):
             if int(n) >= FEW and kind != "institution+degree+year"}
 
 
+def calibration(scores):
+    line = r"^calibration +slope (-?[\d.]+) +intercept (-?[\d.]+)$"
+    found = re.search(line, scores.read_text(), re.M)
+    return [float(found[1]), float(found[2])]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -65,6 +72,7 @@ def main():
     how.add_argument("--mean", nargs="+", metavar="OTHER", type=pathlib.Path)
     how.add_argument("--transitions", metavar="FACTOR", type=float)
     how.add_argument("--doubt", metavar="SCORES", type=pathlib.Path)
+    how.add_argument("--calibration", metavar="SCORES", type=pathlib.Path)
     args = parser.parse_args()
     config = json.loads((args.model / "config.json").read_text())
     tensors = read(args.model)
@@ -72,6 +80,9 @@ def main():
         tensors = mean([tensors, *map(read, args.mean)])
     elif args.doubt:
         config["statepipe"]["heads"]["tag"]["doubt"] = doubt(args.doubt)
+        config["statepipe"]["heads"]["tag"].pop("calibration", None)
+    elif args.calibration:
+        config["statepipe"]["heads"]["tag"]["calibration"] = calibration(args.calibration)
     else:
         tensors = {name: (entry, array.array("f", (args.transitions * v for v in values))
                           if name.endswith(".trans") else values)

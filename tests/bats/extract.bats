@@ -95,6 +95,10 @@ END
     [[ "$output" =~ ^BSc$'\t'0.79..$ ]]
     run -0 pipe "'$scores' --doubt institution+degree=0.6 \"\$pair\" | extract --record-p 0.3 -o tsv | cut -f 3,10"
     [[ "$output" == $'BSc\t0.99'*$'\nMSc\t0.39'* ]]
+    run -0 pipe "'$scores' --calibration 0.5 0.25 'word {N-degree:BSc}' | extract --recall 0 -o tsv | cut -f 3,10"
+    raw=$(pipe "'$scores' 'word {N-degree:BSc}' | extract --recall 0 -o tsv | cut -f 10")
+    run -0 python3 -c 'import math, sys; raw, p = map(float, sys.argv[1:]); print(abs(p - 1 / (1 + math.exp(-0.5 * math.log(raw / (1 - raw)) - 0.25))) < 0.02)' "$raw" "${output#*$'\t'}"
+    [ "$output" = True ]
     run -2 --separate-stderr pipe "extract --record-p 2"
     [ "$stderr" = "extract: --record-p: '2' is not a number from 0 to 1" ]
 }

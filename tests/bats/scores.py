@@ -149,6 +149,7 @@ def main():
     p.add_argument("--err", action="store_true", help="the first document fails upstream")
     p.add_argument("--bits")
     p.add_argument("--doubt")
+    p.add_argument("--calibration", nargs=2, type=float)
     p.add_argument("text", nargs="*")
     args = p.parse_args()
     labels = LABELS if args.type == "tag" else ["job", "cv"]
@@ -156,7 +157,10 @@ def main():
     head = {"name": args.type, "type": args.type, "labels": labels, "delay": args.delay}
     if args.bits:
         head = {"name": "lm", "type": "lm", "gives": "surprisal"}
-    out += record("HEAD", head, doubt(args.doubt) if args.doubt else [])
+    tensors = doubt(args.doubt) if args.doubt else []
+    if args.calibration:
+        tensors.append(("calibration", "f32", [2], struct.pack("<2f", *args.calibration)))
+    out += record("HEAD", head, tensors)
     for i, text in enumerate(args.text):
         out += document(i, text, args, labels)
     if not args.cut:

@@ -110,6 +110,12 @@ static void check_bad_configs(void) {
         {"\"statepipe\":{\"format\":1,\"heads\":{\"x\":{\"type\":\"tag\",\"labels\":[\"O\"],"
          "\"doubt\":{\"degree\":1.5}}}}",
          "no number from 0 to 1"},
+        {"\"statepipe\":{\"format\":1,\"heads\":{\"x\":{\"type\":\"tag\",\"labels\":[\"O\"],"
+         "\"calibration\":[0,1]}}}",
+         "is not [slope, intercept]"},
+        {"\"statepipe\":{\"format\":1,\"heads\":{\"x\":{\"type\":\"tag\",\"labels\":[\"O\"],"
+         "\"calibration\":[1,1,1]}}}",
+         "is not [slope, intercept]"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         enum sp_code code = parse(with(cases[i].more));
@@ -284,6 +290,8 @@ static void check_save(void) {
     if (ok) doubting = *sp_model_config(m);
     doubting.head[1].doubt[3] = 0.1f;
     doubting.head[1].doubt[4] = 0.95f;
+    doubting.head[1].calibration[0] = 0.5f;
+    doubting.head[1].calibration[1] = -0.25f;
     ok = ok && !sp_model_save(dir, &doubting, list, n, &err) && !sp_model_open(&saved, dir, &err);
     check_ok(ok, "a model is saved and opened again%s%s", ok ? "" : ": ", ok ? "" : err.msg);
     check_ok(ok && memcmp(&doubting, sp_model_config(saved), sizeof config) == 0,

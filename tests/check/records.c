@@ -189,6 +189,13 @@ static void check_fields(void) {
     check_ok(r.n == 1 && r.item[0].field[SP_DEGREE].there && !r.item[0].field[SP_YEAR].there &&
                  r.item[0].end_year == 0,
              "fields: years with their numbers, records that say nothing then");
+    struct sp_head measured = head;
+    measured.calibration[0] = 0.5f;
+    measured.calibration[1] = -0.25f;
+    float odds = r.item[0].field[SP_DEGREE].p / (1 - r.item[0].field[SP_DEGREE].p);
+    sp_records_drop_unsure(&r, &measured, 0, 0);
+    check_ok(fabsf(r.item[0].p - 1 / (1 + expf(0.25f) / sqrtf(odds))) < 1e-5f,
+             "fields: a calibrated p, of the log odds");
     struct sp_head doubtful = head;
     doubtful.doubt[1 << SP_DEGREE] = 0.75f;
     float p = r.item[0].field[SP_DEGREE].p / 4;

@@ -2,6 +2,7 @@
 """Score extracted records against a gold set: precision, recall and F1 of fields and whole records.
 
     score.py GOLD.jsonl PREDICTED.jsonl [--by KEY] [--errors N] [--reliability] [--doubt]
+             [--calibration]
 
 Both hold {"id", "education": [{"institution", "degree", "year"}]} per line. A predicted field is
 null, a text or {"text"}; a gold field is null or {"text"}, with other right answers in "alts" and
@@ -19,12 +20,15 @@ interval: of 1000 draws of as many documents, with replacement. --by groups the 
 of the gold, --errors shows what was wrong. --reliability shows, for records by their p, how many
 are right. --doubt shows, for records by the fields they have, how many are wrong of those all of
 whose fields have p >= 0.9: what a model's config.json calls doubt (with `extract --record-p 0`).
+--calibration fits slope and
+intercept of the log odds of p to how many records were right, as config.json has them (of a model without).
 Standard library only.
 """
 import argparse
 import collections
 import itertools
 import json
+import math
 import random
 import re
 import sys
@@ -272,7 +276,27 @@ def show_reliability(gold, predicted):
 
 def show_doubt(gold, predicted):
     for kind, fine in sorted(evaluate(gold, predicted, False).kinds.items()):
-        print("doubt    %-24s  %5d records  wrong %.3f" % (kind, len(fine), 1 - sum(fine) / len(fine)))
+        print("doubt    %-24s  %5d records  wrong %.3f" %
+              (kind, len(fine), 1 - sum(fine) / len(fine)))
+
+
+def show_calibration(gold, predicted):
+    sure = [(min(max(p, 1e-6), 1 - 1e-6), fine)
+            for p, fine in evaluate(gold, predicted, False).sure if p is not None]
+    slope, intercept = 1.0, 0.0
+    for _ in range(50):  # Newton's method, in short steps: the likelihood has one maximum
+        g0 = g1 = h01 = 0.0
+        h00 = h11 = 1e-6
+        for p, fine in sure:
+            x = math.log(p / (1 - p))
+            q = 1 / (1 + math.exp(-max(-30, min(30, slope * x + intercept))))
+            w = q * (1 - q)
+            g0, g1 = g0 + (fine - q), g1 + (fine - q) * x
+            h00, h01, h11 = h00 + w, h01 + w * x, h11 + w * x * x
+        det = h00 * h11 - h01 * h01
+        intercept += max(-0.5, min(0.5, (h11 * g0 - h01 * g1) / det))
+        slope += max(-0.5, min(0.5, (h00 * g1 - h01 * g0) / det))
+    print("calibration  slope %.3f  intercept %.3f" % (slope, intercept))
 
 
 def show_groups(gold, predicted, key):
@@ -295,6 +319,7 @@ def main():
     parser.add_argument("--errors", metavar="N", type=int, default=0)
     parser.add_argument("--reliability", action="store_true")
     parser.add_argument("--doubt", action="store_true")
+    parser.add_argument("--calibration", action="store_true")
     args = parser.parse_args()
     gold = load_records(args.gold)
     predicted = {d["id"]: [record_of(r) for r in d["education"] or []] for d in load_records(args.predicted)}
@@ -305,6 +330,8 @@ def main():
         show_reliability(gold, predicted)
     if args.doubt:
         show_doubt(gold, predicted)
+    if args.calibration:
+        show_calibration(gold, predicted)
     for error in evaluate(gold, predicted, False).errors[:args.errors]:
         print(*error, sep="\t")
 
