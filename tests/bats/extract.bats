@@ -91,7 +91,7 @@ END
     run -0 pipe "'$scores' 'word {N-degree:BSc}' | extract --recall 0 --record-p 1 -o tsv"
     [ -z "$output" ]
     pair=$'{N-degree:BSc}\n\n\n{N-degree:MSc} {B-institution:ETH}'; export pair
-    run -0 pipe "'$scores' --doubt degree=0.2,institution+degree=0.6 \"\$pair\" | extract -o tsv | cut -f 3,10"
+    run -0 pipe "'$scores' --doubt degree=0.2,institution+degree=0.7 \"\$pair\" | extract -o tsv | cut -f 3,10"
     [[ "$output" =~ ^BSc$'\t'0.79..$ ]]
     run -0 pipe "'$scores' --doubt institution+degree=0.6 \"\$pair\" | extract --record-p 0.3 -o tsv | cut -f 3,10"
     [[ "$output" == $'BSc\t0.99'*$'\nMSc\t0.39'* ]]

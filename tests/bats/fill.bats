@@ -26,7 +26,7 @@ END
     pipe "tokenize -m bytes --jsonl letters.jsonl | train --config config.json --task lm --batch 512 --lr 3e-2 \
         --steps 500 --warmup 20 --shuffle 64 -j 1 -o letters" 2>/dev/null
     mkdir start && cp "$TREE/share/model/tokenizer.json" start
-    sed 's/264/4096/; s/"tokenizer": "bytes", //' config.json >start/config.json
+    sed 's/264/8192/; s/"tokenizer": "bytes", //' config.json >start/config.json
     awk 'BEGIN { srand(1); for (i = 0; i < 1500; i++) { text = ""; for (k = 0; k < 6; k++) {
             r = rand()
             text = text (r < 0.3 ? "Jane is a professor of physics" : r < 0.5 ? "Jane is a student in Bern" : \

@@ -33,7 +33,7 @@ for l in lines:
     source = open(l["id"], "rb").read()
     for e in l["education"]:
         assert list(e) == ["institution", "degree", "year", "p"]
-        assert 0.5 <= e.pop("p") <= 1
+        assert 0.35 <= e.pop("p") <= 1
         for f in filter(None, e.values()):
             a, b = f["span"]
             assert " ".join(source[a:b].decode("utf-8", "replace").split()) == f["text"]
