@@ -56,7 +56,7 @@ static char *doc; /* --doc */
 
 static void report(const char *id, const struct sp_error *why) {
     fflush(stdout);
-    if (id && strcmp(id, "-") == 0) id = "standard input";
+    if (id) id = sp_io_shown(id);
     fprintf(stderr, "%s: %s%s%s\n", program.name, id ? id : "", id ? ": " : "", why->msg);
 }
 
@@ -187,7 +187,7 @@ static enum sp_code ask_all_states(char **path, int n_path, struct sp_error *err
 
 /* A text with slots, or lines of JSON. */
 static enum sp_code ask_file(const char *path, struct sp_lm_seq *context, struct sp_error *err) {
-    const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
+    const char *name = sp_io_shown(path);
     struct sp_error why;
     enum sp_code code;
     if (opt.jsonl) {

@@ -12,7 +12,7 @@ static inline enum sp_code filter_file(struct sp_filter *f, const char *path, st
     int fd;
     enum sp_code code = sp_io_open(&fd, path, err);
     if (code) return code;
-    code = sp_reader_new(&r, fd, strcmp(path, "-") == 0 ? "standard input" : path, err);
+    code = sp_reader_new(&r, fd, sp_io_shown(path), err);
     if (!code) code = sp_filter_run(f, r, w, result, err);
     sp_reader_free(r);
     close(fd);

@@ -132,7 +132,7 @@ static enum sp_code read_stream(struct run *run, const char *path, struct sp_err
     struct sp_reader *r = NULL;
     enum sp_code code = sp_io_open(&fd, path, err);
     if (code) return code;
-    code = sp_reader_new(&r, fd, strcmp(path, "-") == 0 ? "standard input" : path, err);
+    code = sp_reader_new(&r, fd, sp_io_shown(path), err);
     while (!code) {
         struct sp_record *rec;
         uint64_t offset = sp_reader_offset(r);

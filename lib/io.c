@@ -35,9 +35,13 @@ enum sp_code sp_io_write(int fd, const void *buf, size_t n, const char *name,
     return SP_OK;
 }
 
+const char *sp_io_shown(const char *path) {
+    return strcmp(path, "-") == 0 ? "standard input" : path;
+}
+
 enum sp_code sp_io_open(int *fd, const char *path, struct sp_error *err) {
     bool input = strcmp(path, "-") == 0;
-    const char *name = input ? "standard input" : path;
+    const char *name = sp_io_shown(path);
     *fd = input ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
     if (*fd < 0)

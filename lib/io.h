@@ -22,6 +22,8 @@ struct sp_map {
 enum sp_code sp_map_open(struct sp_map *map, const char *path, struct sp_error *err);
 void sp_map_close(struct sp_map *map);
 
+/* A path as messages name it: "-" is standard input. */
+const char *sp_io_shown(const char *path);
 /* A whole file in memory with a NUL behind it; at most max bytes. free() it. */
 enum sp_code sp_io_slurp(char **text, size_t *n, const char *path, size_t max,
                          struct sp_error *err);

@@ -67,7 +67,7 @@ enum sp_code sp_state_cut_files(const char *stream, struct sp_state_names *names
     if (!c) return sp_error_memory(err, "a document");
     enum sp_code code = sp_io_open(&fd, stream, err);
     if (!code) {
-        const char *name = strcmp(stream, "-") == 0 ? "standard input" : stream;
+        const char *name = sp_io_shown(stream);
         code = sp_reader_new(&r, fd, name, err);
         c->r = r;
         if (!code) code = cut(c, names, result, err);

@@ -351,7 +351,7 @@ static enum sp_code open_tensors(struct sp_safetensors **st, char **bytes, const
 
 enum sp_code sp_state_import(struct sp_state **out, const char *path, bool edited,
                              struct sp_error *err) {
-    const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
+    const char *name = sp_io_shown(path);
     struct sp_safetensors *st = NULL;
     char *bytes = NULL;
     *out = NULL;

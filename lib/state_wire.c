@@ -173,7 +173,7 @@ enum sp_code sp_state_read(struct sp_state **s, const char *path, struct sp_erro
     *s = NULL;
     enum sp_code code = sp_io_open(&fd, path, err);
     if (code) return code;
-    const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
+    const char *name = sp_io_shown(path);
     code = sp_reader_new(&r, fd, name, err);
     if (!code) {
         sp_reader_expect(r, SP_READ_STATE);

@@ -58,18 +58,13 @@ static enum sp_code begin(struct sp_token_input *in, struct where at, struct sp_
     return code;
 }
 
-/* Of the file, in messages. */
-static const char *shown(struct where at) {
-    return strcmp(at.file, "-") == 0 ? "standard input" : at.file;
-}
-
 /* Ends the open document with the error in *err, which is reported. */
 static enum sp_code fail(struct sp_token_input *in, struct where at, struct sp_error *err) {
     struct sp_error why = *err;
     if (at.line)
-        sp_error_prefix(&why, "%s: line %" PRIu64, shown(at), at.line);
+        sp_error_prefix(&why, "%s: line %" PRIu64, sp_io_shown(at.file), at.line);
     else
-        sp_error_prefix(&why, "%s", shown(at));
+        sp_error_prefix(&why, "%s", sp_io_shown(at.file));
     in->report(in->ctx, why.msg);
     in->in_doc = false;
     return sp_token_stream_fail(in->stream, &why, err);
@@ -83,7 +78,7 @@ static void report_invalid(struct sp_token_input *in, struct where at) {
     snprintf(message, sizeof message,
              "%s%s: invalid UTF-8 at byte %" PRIu64 ", replaced (%" PRIu64
              " time%s in all); of another encoding? iconv -f latin1 -t utf-8 (UTF-16: -f utf-16)",
-             shown(at), line, first, n, n == 1 ? "" : "s");
+             sp_io_shown(at.file), line, first, n, n == 1 ? "" : "s");
     in->report(in->ctx, message);
 }
 
