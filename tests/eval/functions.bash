@@ -10,6 +10,11 @@ find_records() {
         head -m "$model" | extract -o jsonl "$@" >"$found"
 }
 
+# delay_of CONFIG: how many tokens late its tags are read
+delay_of() {
+    sed -n 's/.*"delay": *\([0-9]*\).*/\1/p' "$1"
+}
+
 # steps_for SECONDS FILE: training steps that fit, when 60 of them took the seconds that FILE says
 steps_for() {
     awk -v s="$1" '{ printf "%d", s / ($1 / 60) }' "$2"

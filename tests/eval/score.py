@@ -20,9 +20,8 @@ interval: of 1000 draws of as many documents, with replacement. --by groups the 
 of the gold, --errors shows what was wrong. --reliability shows, for records by their p, how many
 are right. --doubt shows, for records by the fields they have, how many are wrong of those all of
 whose fields have p >= 0.9: what a model's config.json calls doubt (with `extract --record-p 0`).
---calibration fits slope and
-intercept of the log odds of p to how many records were right, as config.json has them (of a model without).
-Standard library only.
+--calibration fits slope and intercept of the log odds of p to how many records were right, as
+config.json has them (of a model without). Standard library only.
 """
 import argparse
 import collections
@@ -322,7 +321,8 @@ def main():
     parser.add_argument("--calibration", action="store_true")
     args = parser.parse_args()
     gold = load_records(args.gold)
-    predicted = {d["id"]: [record_of(r) for r in d["education"] or []] for d in load_records(args.predicted)}
+    predicted = {d["id"]: [record_of(r) for r in d["education"] or []]
+                 for d in load_records(args.predicted)}
     show(gold, predicted)
     if args.by:
         show_groups(gold, predicted, args.by)
