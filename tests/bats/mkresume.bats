@@ -159,21 +159,22 @@ corpus() { # a corpus of one file, on standard input
     cat >"$BATS_TEST_TMPDIR/c/x.rules"
 }
 
+refused() { # RULES MESSAGE: as printf writes the rules; the message behind the corpus's folder
+    # shellcheck disable=SC2059
+    printf "$1" | corpus
+    run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/c"
+    [ "$stderr" = "mkresume: $BATS_TEST_TMPDIR/c/$2" ]
+}
+
 @test "mkresume: a mistake in the rules is named with file and line" {
-    printf 'doc.a\n  {open\n' | corpus
-    run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/c"
-    [ "$stderr" = "mkresume: $BATS_TEST_TMPDIR/c/x.rules:2: braces do not match" ]
-    printf '  alone\n' | corpus
-    run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/c"
-    [ "$stderr" = "mkresume: $BATS_TEST_TMPDIR/c/x.rules:1: an alternative before any rule" ]
-    # Names that lead nowhere, though nothing draws them; of one region is enough, and text in a list is none
+    refused 'doc.a\n  {open\n' 'x.rules:2: braces do not match'
+    refused '  alone\n' 'x.rules:1: an alternative before any rule'
+    # Names that lead nowhere, though nothing draws them; of one region is enough, and text in a
+    # list is none
     printf '{nowhere}\n' >"$BATS_TEST_TMPDIR/c/list.txt"
-    printf 'l < list.txt\nb.US\n  {l}\n\nnever\n  {?10 {b}} \\{x\\} {%%upper {a|{Nick}}}\n' | corpus
-    run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/c"
-    [ "$stderr" = "mkresume: $BATS_TEST_TMPDIR/c/x.rules:6: there is no rule {Nick}" ]
-    printf 'never\n  a\n  {%%uper a}\n' | corpus
-    run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/c"
-    [ "$stderr" = "mkresume: $BATS_TEST_TMPDIR/c/x.rules:3: there is no function {%uper a}" ]
+    refused 'l < list.txt\nb.US\n  {l}\n\nnever\n  {?10 {b}} \\{x\\} {%%upper {a|{Nick}}}\n' \
+        'x.rules:6: there is no rule {Nick}'
+    refused 'never\n  a\n  {%%uper a}\n' 'x.rules:3: there is no function {%uper a}'
 }
 
 person() { # rules for one layout: LEVELS YEARS-SINCE DOC, then lines of questions
