@@ -87,7 +87,8 @@ help:
 #: make fuzz        fuzz with clang's libFuzzer, FUZZ_SECONDS=60 per target
 #: make cuda        table of registers, spills, occupancy of the CUDA kernels, all CUDA_ARCHS
 #: make bench       measure the kernels and the programs
-#: make model       train the shipped model anew, into MODEL_OUT=build/model (hours)
+#: make model       train the shipped model anew, into MODEL_OUT=build/model (hours);
+#:                  FROM=share/model goes on from that one
 #: make install     into PREFIX=/usr/local, below DESTDIR; make uninstall takes it away again
 #: make format      clang-format; make clean removes build/
 #: With nvcc `make` also builds the plugin of --device cuda, which takes minutes for all CUDA_ARCHS.

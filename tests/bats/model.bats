@@ -11,6 +11,19 @@ load common
     cmp "$TREE/share/model/tokenizer.json" "$BATS_TEST_TMPDIR/m/tokenizer.json"
 }
 
+@test "the recipe goes on from a model, and says if there is none" {
+    cd "$BATS_TEST_TMPDIR" || exit 70
+    FROM=$TREE/share/model CVS=50 MORE_STEPS=1 FILL_STEPS=1 SPLIT=heldout \
+        run -0 --separate-stderr "$TREE/share/model-src/train" "$STATEPIPE_BUILD/bin" m
+    [ ! -e m.base ]
+    # one step leaves a model what it was: it finds records, which a new one does not
+    exact=$(sed -n 's/^exact *record .* F1 \([0-9.]*\).*/\1/p' <<<"$output")
+    echo "$exact"
+    python3 -c 'import sys; assert float(sys.argv[1]) > 0.3' "$exact"
+    FROM=nowhere run -66 --separate-stderr "$TREE/share/model-src/train" "$STATEPIPE_BUILD/bin" n
+    [[ $stderr == *"nowhere"* ]]
+}
+
 @test "the scorer: all right, all wrong, nothing found" {
     pipe "mkresume -n 60 --split heldout" >"$BATS_TEST_TMPDIR/gold"
     run -0 "$TREE/tests/eval/score.py" "$BATS_TEST_TMPDIR/gold" "$BATS_TEST_TMPDIR/gold"
