@@ -117,6 +117,8 @@ static bool slot(struct sp_maker *m, int k, bool labelled) {
     snprintf(rule, sizeof rule, "shown.%s", sp_slot_name[k]);
     bool ok = sp_expand_rule(m, rule, strlen(rule));
     m->shown = shown;
+    if (ok && k == SP_INSTITUTION && m->current == SP_CV_RECORDS_MAX && !m->doc)
+        return done(m, note(m, from, (struct sp_slice){"other", 5}, SP_GROUP_NONE));
     if (!ok || !labelled || !m->labelled || m->out.n == from) return ok;
     struct sp_slice kind = {sp_slot_name[k], strlen(sp_slot_name[k])};
     for (uint32_t i = 0; i < (k == SP_INSTITUTION ? m->n_current : 1); i++)
@@ -298,7 +300,10 @@ static char *noted_text(const struct sp_maker *m, const struct sp_note *n) {
     int k = slot_of(n->kind);
     const char *name =
         m->plain && n->group < SP_CV_RECORDS_MAX && k >= 0 ? m->record[n->group].value[k] : NULL;
-    return name ? strdup(name) : sp_ask_line(m->doc, n->start, n->end);
+    char *line = name ? strdup(name) : sp_ask_line(m->doc, n->start, n->end);
+    char *other = line && k == SP_DEGREE ? sp_ask_synonym(m, line) : NULL;
+    if (other) free(line);
+    return other ? other : line;
 }
 
 /* {%noted KIND}: what the text says of that kind, beside what is asked for. */
@@ -557,22 +562,23 @@ static const struct {
     const char *name;
     bool (*call)(struct sp_maker *m, struct sp_slice s);
 } call_table[] = {
-    {"inst", call_inst},     {"degree", call_degree},   {"year", call_year},
-    {"field", call_field},   {"echo", call_echo},       {"text", call_text},
-    {"with", call_with},     {"each", call_newest},     {"oldest", call_oldest},
-    {"both", call_both},     {"any", call_any},         {"other", call_other},
-    {"local", call_local},   {"jobs", call_jobs},       {"past", call_past},
-    {"now", call_now},       {"born", call_born},       {"ongoing", call_ongoing},
-    {"y1", call_y1},         {"y2", call_y2},           {"yy1", call_yy1},
-    {"yy2", call_yy2},       {"m1", call_m1},           {"m2", call_m2},
-    {"nth1", call_nth1},     {"nth2", call_nth2},       {"int", call_int},
-    {"repeat", call_repeat}, {"shuffle", call_shuffle}, {"upper", call_upper},
-    {"lower", call_lower},   {"title", call_title},     {"spaced", call_spaced},
-    {"note", call_note},     {"held", call_held},       {"noted", call_noted},
-    {"an", call_an},         {"ascii", call_ascii},     {"pad", call_pad},
-    {"right", call_right},   {"columns", call_columns}, {"wrap", call_wrap},
-    {"indent", call_indent}, {"fold", call_fold},       {"the", call_the},
-    {"or", call_or},         {"level", call_level},
+    {"inst", call_inst},      {"degree", call_degree},   {"year", call_year},
+    {"field", call_field},    {"echo", call_echo},       {"text", call_text},
+    {"with", call_with},      {"each", call_newest},     {"oldest", call_oldest},
+    {"both", call_both},      {"any", call_any},         {"other", call_other},
+    {"local", call_local},    {"jobs", call_jobs},       {"past", call_past},
+    {"now", call_now},        {"born", call_born},       {"ongoing", call_ongoing},
+    {"y1", call_y1},          {"y2", call_y2},           {"yy1", call_yy1},
+    {"yy2", call_yy2},        {"m1", call_m1},           {"m2", call_m2},
+    {"nth1", call_nth1},      {"nth2", call_nth2},       {"int", call_int},
+    {"repeat", call_repeat},  {"shuffle", call_shuffle}, {"upper", call_upper},
+    {"lower", call_lower},    {"title", call_title},     {"spaced", call_spaced},
+    {"note", call_note},      {"held", call_held},       {"noted", call_noted},
+    {"an", call_an},          {"ascii", call_ascii},     {"pad", call_pad},
+    {"right", call_right},    {"columns", call_columns}, {"wrap", call_wrap},
+    {"indent", call_indent},  {"fold", call_fold},       {"the", call_the},
+    {"or", call_or},          {"level", call_level},     {"foreign", sp_ask_other},
+    {"lacking", sp_ask_lack},
 };
 
 static int find_call(struct sp_slice name) {

@@ -168,8 +168,12 @@ struct sp_maker {
     const struct sp_note *beside; /* in the record or the job of this; or NULL */
     const struct sp_note *given[SP_ASK_GIVEN_MAX]; /* (n_given): what the question says of it, */
     uint32_t n_given;
-    struct sp_slice also; /* notes of this kind answer it too */
-    bool plain;           /* names of studies as they were, whatever the text prints */
+    struct sp_slice also;       /* notes of this kind answer it too */
+    const struct sp_note *swap; /* said in place of what is beside it: of other studies or jobs; */
+    bool swapped, foreign;      /* whether the question says so, or names others' things, */
+    bool unasked;               /* or cannot be asked */
+    uint32_t synonym;           /* degrees go by another of their names; 0: by their own */
+    bool plain;                 /* names of studies as they were, whatever the text prints */
     bool given_level, given_y1, given_y2; /* and whether it says its years */
     struct sp_period period;
     struct sp_slice shown; /* what {%text} is */
@@ -199,6 +203,12 @@ bool sp_ask(struct sp_maker *m, uint32_t n, struct sp_cv *cv);
 const struct sp_note *sp_ask_note(const struct sp_maker *m, struct sp_slice kind);
 /* The question says what the note says: an answer has to fit it. False: it says too much. */
 bool sp_ask_given(struct sp_maker *m, const struct sp_note *note);
+/* A degree by another of its names, as the rule ask.same lists them, where the question wants that;
+ * else NULL. */
+char *sp_ask_synonym(const struct sp_maker *m, const char *degree);
+/* {%foreign KIND RULE} and {%lacking RULE|B}: see man 5 statepipe-corpus. */
+bool sp_ask_other(struct sp_maker *m, struct sp_slice s);
+bool sp_ask_lack(struct sp_maker *m, struct sp_slice s);
 /* A note's text on one line; free() it; NULL: no memory. */
 char *sp_ask_line(const struct sp_text *t, size_t start, size_t end);
 
