@@ -111,6 +111,8 @@ static const struct kind {
     {"lastjob", {"job", NULL}, NULL, 8, PICK_LAST},
     {"lastfirm", {"firm", NULL}, NULL, 8, PICK_LAST},
     {"firstjob", {"job", NULL}, NULL, 0, PICK_FIRST},
+    {"left", {"when", NULL}, NULL, 0, PICK_ANY},
+    {"joined", {"when", NULL}, NULL, 0, PICK_ANY},
     {"unknown", {"unknown", NULL}, NULL, 100, PICK_ANY},
 };
 
@@ -157,10 +159,18 @@ static bool is_picked(const struct sp_maker *m, enum pick pick, const struct sp_
     return picked && (last || !alone);
 }
 
+/* Is it when a job was, and no time within it? */
+static bool is_job_time(const struct sp_maker *m, const struct sp_note *n) {
+    const struct sp_note *job = find_note(m, n->group, slice("firm"));
+    if (!job) job = find_note(m, n->group, slice("job"));
+    return job && job->period.y1 == n->period.y1 && job->period.y2 == n->period.y2;
+}
+
 /* A degree says what somebody is a student for only while they study. */
 static bool answers_kind(const struct sp_maker *m, const struct kind *kind,
                          const struct sp_note *n) {
     if (kind->pick != PICK_ANY) return is_picked(m, kind->pick, n);
+    if (kind_is(n, slice("when"))) return is_job_time(m, n);
     return strcmp(kind->name, "student") != 0 || !kind_is(n, slice("degree")) || is_studying(m, n);
 }
 
@@ -211,9 +221,9 @@ static bool draw_target(struct sp_maker *m, const struct kind *kind) {
 static bool answer_place(const struct sp_maker *m, const struct kind *kind, const struct sp_note *n,
                          struct sp_cv_place *place) {
     *place = (struct sp_cv_place){n->start, n->end};
-    if (strcmp(kind->name, "start") == 0)
+    if (strcmp(kind->name, "start") == 0 || strcmp(kind->name, "joined") == 0)
         return cut_year(m->doc->s, &place->start, &place->end, false, !n->period.ongoing);
-    if (strcmp(kind->name, "year") != 0) return true;
+    if (strcmp(kind->name, "year") != 0 && strcmp(kind->name, "left") != 0) return true;
     return !n->period.ongoing && cut_year(m->doc->s, &place->start, &place->end, true, false);
 }
 
@@ -293,7 +303,9 @@ static bool says(const struct sp_maker *m, const struct sp_note *given, const st
 static void draw_swap(struct sp_maker *m, const struct kind *kind) {
     uint32_t count = 0;
     m->swap = NULL;
-    if (!m->asked || strcmp(kind->name, "student") == 0 || kind->pick != PICK_ANY) return;
+    if (!m->asked || strcmp(kind->name, "student") == 0 || kind->pick != PICK_ANY ||
+        kind_is(m->asked, slice("when")))
+        return;
     if (!sp_draw_percent(&m->random, SWAP_PERCENT)) return;
     for (size_t i = 0; i < m->doc->n_note; i++) {
         const struct sp_note *n = &m->doc->note[i], *own = find_note(m, m->beside->group, n->kind);
