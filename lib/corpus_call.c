@@ -272,11 +272,12 @@ static bool call_now(struct sp_maker *m, struct sp_slice s) {
 
 /* {%born body}: a birthday. */
 static bool call_born(struct sp_maker *m, struct sp_slice s) {
+    static const struct sp_slice kind = {"born", 4};
     struct sp_period period = m->period;
+    size_t from = m->out.n;
     int y = m->adult_year - 15 - sp_draw_int(&m->random, 0, 5);
-    int month = sp_draw_int(&m->random, 1, 12);
-    m->period = (struct sp_period){y, month, y, month, false};
-    bool ok = body(m, s);
+    m->period = (struct sp_period){y, sp_draw_int(&m->random, 1, 12), y, 12, false};
+    bool ok = body(m, s) && (!m->labelled || done(m, note(m, from, kind, m->group)));
     m->period = period;
     return ok;
 }

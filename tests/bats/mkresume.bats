@@ -49,7 +49,7 @@ for line, plain in zip(open(sys.argv[1] + "/asked"), open(sys.argv[1] + "/plain"
         said = [" ".join(text.split()) for text in said] or ["unknown"]
         assert said[0] == answers[0] and set(said) == set(answers), (query, answers, said)
 n = sum(kinds.values())
-assert n > 1300 and len(kinds) == 18, kinds
+assert n > 1300 and len(kinds) == 19, kinds
 assert 0.25 < kinds["role"] / n < 0.5 and 0.12 < unknown / n < 0.23, (kinds, unknown)
 P
 }
@@ -273,6 +273,8 @@ an MSc from ?__ | = | MIT' ]
     run -0 person '1*' 9 "$jobs" ask '  lastjob' '  firstjob' ask.lastjob '  last ?__' ask.firstjob '  first ?__'
     last=$(sed -n 's/^last.*J//p' <<<"$output") first=$(sed -n 's/^first.*J//p' <<<"$output")
     [ "${last:0:4}" -gt "${first:0:4}" ] && [ "$(wc -l <<<"$output")" = 2 ]
+    run -0 person '1*' 9 '{name}, b. {%born {%y1}}' ask '  born' ask.born '  born: ?__'
+    [[ $output =~ ^'born: ?__ | = | '[0-9]{4}$ ]]
     # When a job was; not a time within it, nor of the one that goes on
     jobs='{name}\n{%jobs 3-3 {%note firm F{%m2}} {%note when {%y1}-{%y2}} {%past {%note when {%y1}-{%y2}}}\n}'
     run -0 person '1*' 9 "$jobs" ask '  left' '  joined' \
