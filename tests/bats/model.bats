@@ -54,6 +54,18 @@ END
     [[ $output == *$'a\tyear\t2019\tsince 2019'* ]]
 }
 
+@test "the scorer: gold as the tutorial writes it" {
+    cd "$BATS_TEST_TMPDIR" || exit 70
+    sed -n "/^echo '{/,/tee mine.jsonl/p" "$TREE/man/statepipe-tutorial.7" | sed 's/\\e$/\\/' >block
+    run -0 bash block
+    echo '{"id": "1", "education": [{"institution": {"text": "ETH Zürich"}, "degree": {"text": "M.Sc."}, "year": {"text": "2015"}}]}' >found
+    run -0 "$TREE/tests/eval/score.py" mine.jsonl found
+    [[ ${lines[0]} == "1 documents, 1 records" ]]
+    [[ ${lines[1]} == *institution*"(right 0, invented 1, missed 1)" ]]
+    [[ ${lines[2]} == *degree*"(right 1, invented 0, missed 0)" ]]
+    [[ ${lines[3]} == *year*"(right 1, invented 0, missed 0)" ]]
+}
+
 @test "the scorer: how often records of each kind are wrong, and how many of the sure ones are right" {
     cd "$BATS_TEST_TMPDIR" || exit 70
     echo '{"id": "a", "education": [{"institution": {"text": "ETH"}, "degree": {"text": "BSc"}, "year": null}]}' >gold

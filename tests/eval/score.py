@@ -4,9 +4,9 @@
     score.py GOLD.jsonl PREDICTED.jsonl [--by KEY] [--errors N] [--reliability] [--doubt]
              [--calibration]
 
-Both hold {"id", "education": [{"institution", "degree", "year"}]} per line. A predicted field is
-null, a text or {"text"}; a gold field is null or {"text"}, with other right answers in "alts" and
-for years perhaps "start_year" and "end_year". Gold comes from `mkresume` or from people,
+Both hold {"id", "education": [{"institution", "degree", "year"}]} per line. A field is null, a text
+or {"text"}; a gold field perhaps with other right answers in "alts", and for years "start_year"
+and "end_year". Gold comes from `mkresume` or from people,
 predictions from `extract -o jsonl`.
 
 exact    Texts are equal after NFKC, case folding and with punctuation and spaces levelled. Of
@@ -234,6 +234,9 @@ def load_records(path):
     for i, doc in enumerate(docs, 1):
         if "id" not in doc or "education" not in doc:
             sys.exit(f'score: {path}: document {i} has no "id" or no "education"')
+        for record in doc["education"] or []:
+            texts = {f: {"text": record[f]} for f in FIELDS if isinstance(record.get(f), str)}
+            record.update(texts)
     return docs
 
 
