@@ -43,6 +43,16 @@
         SP_OPT_DOUBLE, 0, "min-p", "P", "leave out fields with a probability below P (0)",         \
             &(value), 0, 1                                                                         \
     }
+#define CLI_OPTION_RECORD_P(value)                                                                 \
+    {                                                                                              \
+        SP_OPT_DOUBLE, 0, "record-p", "P", "leave out records with a probability below P (0.35)",  \
+            &(value), 0, 1                                                                         \
+    }
+#define CLI_OPTION_RECALL(value)                                                                   \
+    {                                                                                              \
+        SP_OPT_DOUBLE, 0, "recall", "NATS", "favour fields over none by so much a token (0.75)",   \
+            &(value), -100, 100                                                                    \
+    }
 #define CLI_OPTION_REST                                                                            \
     { SP_OPT_REST, 0, NULL, NULL, NULL, NULL, 0, 0 }
 #define CLI_OPTION_END                                                                             \

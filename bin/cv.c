@@ -1,4 +1,5 @@
 /* cv: the main job in one command. Texts and PDF files become the documents of one pipeline. */
+#include "../lib/gather.h"
 #include "../lib/io.h"
 #include "../lib/json.h"
 #include "../lib/utf8.h"
@@ -14,22 +15,25 @@ static struct {
     const char *format, *model, *head, *dtype;
     bool header;
     int verbose;
-    double min_p;
+    double min_p, record_p, recall;
     int64_t jobs;
-} opt;
+} opt = {.record_p = SP_RECORD_P, .recall = SP_GATHER_RECALL};
 
 static const struct sp_option options[] = {
     {SP_OPT_CHOICE, 'o', "output", "jsonl|tsv|csv|table|html|ansi",
      "output format (jsonl; at a terminal: table)", &opt.format, 0, 0},
     CLI_OPTION_HEADER(opt.header),
+    CLI_OPTION_RECORD_P(opt.record_p),
     CLI_OPTION_MIN_P(opt.min_p),
     {SP_OPT_STRING, 'm', "model", "DIR", "model directory ($STATEPIPE_MODEL, else the shipped one)",
      &opt.model, 0, 0},
-    {SP_OPT_STRING, 0, "head", "NAME", "head of the model (its default)", &opt.head, 0, 0},
-    CLI_OPTION_DTYPE(opt.dtype),
     CLI_OPTION_JOBS(opt.jobs),
     {SP_OPT_COUNT, 'v', "verbose", NULL, "say what runs: model, layers, kernels, threads",
      &opt.verbose, 0, 0},
+    CLI_OPTION_REST,
+    CLI_OPTION_RECALL(opt.recall),
+    {SP_OPT_STRING, 0, "head", "NAME", "head of the model (its default)", &opt.head, 0, 0},
+    CLI_OPTION_DTYPE(opt.dtype),
     CLI_OPTION_END};
 
 static const struct sp_program program = {
@@ -179,12 +183,16 @@ static enum sp_code write_document(FILE *out, const char *file, struct sp_error 
 /* The options that were given, for the programs they belong to: "$1" and so on keep their quoting.
  */
 static pid_t start_pipeline(int input, struct sp_error *err) {
-    static const char script[] = "tokenize ${1:+-m \"$1\"} --jsonl - | embed ${1:+-m \"$1\"} |"
-                                 " mamba-layer ${1:+-m \"$1\"} ${2:+--dtype \"$2\"} ${6:+-v} |"
-                                 " head ${1:+-m \"$1\"} ${3:+--head \"$3\"} |"
-                                 " extract ${4:+-o \"$4\"} ${5:+-H} ${7:+--min-p \"$7\"}";
-    char dir[PATH_MAX], min_p[32] = "";
-    if (opt.min_p > 0) snprintf(min_p, sizeof min_p, "%.17g", opt.min_p);
+    static const char script[] =
+        "tokenize ${1:+-m \"$1\"} --jsonl - | embed ${1:+-m \"$1\"} |"
+        " mamba-layer ${1:+-m \"$1\"} ${2:+--dtype \"$2\"} ${6:+-v} |"
+        " head ${1:+-m \"$1\"} ${3:+--head \"$3\"} |"
+        " extract ${4:+-o \"$4\"} ${5:+-H} --min-p \"$7\" --record-p \"$8\""
+        " --recall \"$9\"";
+    char dir[PATH_MAX], min_p[32], record_p[32], recall[32];
+    snprintf(min_p, sizeof min_p, "%.17g", opt.min_p);
+    snprintf(record_p, sizeof record_p, "%.17g", opt.record_p);
+    snprintf(recall, sizeof recall, "%.17g", opt.recall);
     if (run_exec_path(dir, err) || run_environment(dir, script, opt.jobs, err)) return -1;
     pid_t child = fork();
     if (child < 0) sp_error_set(err, SP_E_DEVICE, "cannot start bash: %s", strerror(errno));
@@ -192,7 +200,7 @@ static pid_t start_pipeline(int input, struct sp_error *err) {
     dup2(input, STDIN_FILENO);
     execlp("bash", "bash", "-o", "pipefail", "-c", script, "cv", opt.model ? opt.model : "",
            opt.dtype ? opt.dtype : "", opt.head ? opt.head : "", opt.format ? opt.format : "",
-           opt.header ? "1" : "", opt.verbose ? "1" : "", min_p, (char *)NULL);
+           opt.header ? "1" : "", opt.verbose ? "1" : "", min_p, record_p, recall, (char *)NULL);
     fprintf(stderr, "%s: cannot run bash: %s\n", program.name, strerror(errno));
     _exit(69);
 }

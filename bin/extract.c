@@ -11,17 +11,15 @@ static struct {
     double min_p, record_p, recall;
     int64_t max_doc;
     int verbose;
-} opt = {.max_doc = (int64_t)64 << 20, .record_p = 0.35, .recall = SP_GATHER_RECALL};
+} opt = {.max_doc = (int64_t)64 << 20, .record_p = SP_RECORD_P, .recall = SP_GATHER_RECALL};
 
 static const struct sp_option options[] = {
     {SP_OPT_CHOICE, 'o', "output", "jsonl|tsv|csv|table|html|ansi|msgpack",
      "output format (jsonl; at a terminal: table)", &opt.format, 0, 0},
     CLI_OPTION_HEADER(opt.header),
     CLI_OPTION_MIN_P(opt.min_p),
-    {SP_OPT_DOUBLE, 0, "record-p", "P", "leave out records with a probability below P (0.35)",
-     &opt.record_p, 0, 1},
-    {SP_OPT_DOUBLE, 0, "recall", "NATS", "favour fields over none by so much a token (0.75)",
-     &opt.recall, -100, 100},
+    CLI_OPTION_RECORD_P(opt.record_p),
+    CLI_OPTION_RECALL(opt.recall),
     {SP_OPT_INT, 0, "max-doc", "BYTES", "longest text of a document (67108864)", &opt.max_doc, 1,
      1e15},
     {SP_OPT_FLAG, 'f', "force", NULL, "write msgpack to a terminal all the same", &opt.force, 0, 0},
@@ -115,7 +113,7 @@ static enum sp_code write_document(struct extract *x, const struct sp_record *en
     if (x->head.head.type == SP_HEAD_LM) return write_lm(x, &doc, end, err);
     enum sp_code code = sp_gather_decode(&x->doc, &x->head, &x->records, err);
     if (code) return code;
-    sp_records_drop_unsure(&x->records, &x->head.head, (float)opt.min_p, (float)opt.record_p);
+    sp_records_drop_unsure(&x->records, (float)opt.min_p, (float)opt.record_p);
     x->n_token += x->doc.n;
     x->n_record += x->records.n;
     if (!x->to_stream) {

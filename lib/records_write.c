@@ -205,7 +205,7 @@ static char *table_text(const struct sp_document *doc, const struct sp_education
     return text;
 }
 
-/* In this order: what is short first, so that columns line up. */
+/* In this order, behind p: what is short first, so that columns line up. */
 static const enum sp_field table_order[SP_FIELD_COUNT] = {SP_YEAR, SP_DEGREE, SP_INSTITUTION};
 
 static enum sp_code write_table(FILE *out, const struct sp_document *doc,
@@ -223,6 +223,7 @@ static enum sp_code write_table(FILE *out, const struct sp_document *doc,
             if (i < r->n && columns > width[k])
                 width[k] = columns < TABLE_COLUMNS_MAX ? columns : TABLE_COLUMNS_MAX;
             if (i >= r->n) {
+                if (k == 0) fprintf(out, "  %.2f", (double)r->item[i - r->n].p);
                 fprintf(out, "  %s", shown);
                 for (size_t c = columns; c < width[k] && k + 1 < SP_FIELD_COUNT; c++)
                     putc(' ', out);

@@ -51,10 +51,12 @@ void sp_records_clear(struct sp_records *r);
 enum sp_code sp_records_from_tags(const struct sp_head *head, const uint32_t *tag, const float *p,
                                   const uint64_t *span, size_t n, const char *text, size_t n_text,
                                   struct sp_records *out, struct sp_error *err);
-/* Drops fields less sure than p_field, then records of which nothing but a year is left, or that
- * are now less sure than p_record. */
-void sp_records_drop_unsure(struct sp_records *r, const struct sp_head *head, float p_field,
-                            float p_record);
+/* Drops fields less sure than p_field, and records of which nothing but a year is left or that are
+ * less sure than p_record. p of a record stays what it was, of all fields that were found: doubt
+ * and calibration count how often whole records are right, and say nothing of what is left of one.
+ */
+#define SP_RECORD_P 0.35 /* right in fewer than two of five cases below it */
+void sp_records_drop_unsure(struct sp_records *r, float p_field, float p_record);
 /* "Sept. 2014 - present", "2015-09", "'99", "2014/18": years as numbers, 0 where there is none. */
 void sp_year_parse(const char *text, size_t n, int *start_year, int *end_year);
 

@@ -276,15 +276,13 @@ static void weigh(struct sp_education *e, const struct sp_head *head) {
     e->p = n > 0 ? calibrated(sum / n * (1 - head->doubt[kind]), head->calibration) : 0;
 }
 
-void sp_records_drop_unsure(struct sp_records *r, const struct sp_head *head, float p_field,
-                            float p_record) {
+void sp_records_drop_unsure(struct sp_records *r, float p_field, float p_record) {
     size_t kept = 0;
     for (size_t i = 0; i < r->n; i++) {
         struct sp_education e = r->item[i];
         for (int f = 0; f < SP_FIELD_COUNT; f++)
             if (e.field[f].there && e.field[f].p < p_field) e.field[f].there = false;
         if (!e.field[SP_YEAR].there) e.start_year = e.end_year = 0;
-        weigh(&e, head);
         if (!only_year(&e) && e.p >= p_record) r->item[kept++] = e;
     }
     r->n = kept;

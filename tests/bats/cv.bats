@@ -58,10 +58,18 @@ END
     [ "$stderr" = "cv: names of CVs are missing (- is standard input)" ]
 }
 
-@test "--min-p reaches extract, and -v mamba-layer" {
+@test "--min-p, --record-p and --recall reach extract, and -v mamba-layer" {
     run -0 --separate-stderr "$cv" -v --min-p 0.5 a.txt
     [[ $stderr == mamba-layer:* ]]
     [ "$output" = "$(pipe 'tokenize a.txt | embed | mamba-layer | head | extract --min-p 0.5')" ]
+    for option in --record-p=0 --record-p=0.9 --recall=3 --recall=-3; do
+        run -0 --separate-stderr "$cv" "$option" a.txt
+        [ "$output" = "$(pipe "tokenize a.txt | embed | mamba-layer | head | extract $option")" ]
+        echo "$output" >>differ
+    done
+    [ "$(sort -u differ | wc -l)" -ge 3 ]
+    run -2 --separate-stderr "$cv" --record-p 2 a.txt
+    [ "$stderr" = "cv: --record-p: '2' is not a number from 0 to 1" ]
     [ "$("$cv" --min-p 1 a.txt)" != "$("$cv" a.txt)" ]
     run -2 --separate-stderr "$cv" --min-p 1.5 a.txt
     [ "$stderr" = "cv: --min-p: '1.5' is not a number from 0 to 1" ]

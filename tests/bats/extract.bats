@@ -67,9 +67,9 @@ END
     [[ "$output" == *'"text": "A \"q\" \\ '$'\xef\xbf\xbd'' B"'* ]]
 }
 
-@test "table: years as numbers, a line for documents without records" {
+@test "table: p, years as numbers, a line for documents without records" {
     run -0 pipe "'$scores' '$cv' nothing | extract -o table"
-    [ "${lines[1]}" = '  2020-present  Ph.D.  University of X' ]
+    [ "${lines[1]}" = '  1.00  2020-present  Ph.D.  University of X' ]
     [ "${lines[4]}" = 'doc1: no records' ]
 }
 
@@ -308,7 +308,7 @@ END
 @test "at a terminal: a table, and no waiting for a stream to be typed" {
     pipe "'$scores' '{N-degree:BSc}'" >"$BATS_TEST_TMPDIR/a"
     run -0 script -qec "$STATEPIPE_BUILD/bin/extract $BATS_TEST_TMPDIR/a" /dev/null
-    [ "$output" = $'doc0:\r\n  -  BSc  -\r' ]
+    [ "$output" = $'doc0:\r\n  1.00  -  BSc  -\r' ]
     run -2 script -qec "$STATEPIPE_BUILD/bin/extract -o msgpack $BATS_TEST_TMPDIR/a" /dev/null
     for name in embed mamba-layer head extract inspect; do
         run -2 script -qec "$STATEPIPE_BUILD/bin/$name >/dev/null" /dev/null

@@ -179,30 +179,46 @@ static void check_fields(void) {
     /* Every field is less sure than the one before it. */
     float p_year = r.item[0].field[SP_YEAR].p, p_degree = r.item[1].field[SP_DEGREE].p;
     float sum = p_year + r.item[0].field[SP_DEGREE].p + r.item[0].field[SP_INSTITUTION].p;
+    float p_whole = r.item[1].p;
     check_ok(fabsf(r.item[0].p - sum / 3) < 1e-6f, "fields: p of a record is the mean of theirs");
-    sp_records_drop_unsure(&r, &head, p_degree + 1e-3f, 0);
+    sp_records_drop_unsure(&r, p_degree + 1e-3f, 0);
     check_ok(r.n == 2 && r.item[0].field[SP_YEAR].there && r.item[1].field[SP_INSTITUTION].there &&
                  !r.item[1].field[SP_DEGREE].there,
              "fields: an unsure one is dropped");
-    check_ok(r.item[1].p > p_degree, "fields: and of those that are left");
-    sp_records_drop_unsure(&r, &head, p_year + 1e-3f, 0);
+    check_ok(fabsf(r.item[1].p - p_whole) < 1e-6f, "fields: p of the record is still of all");
+    sp_records_drop_unsure(&r, p_year + 1e-3f, 0);
     check_ok(r.n == 1 && r.item[0].field[SP_DEGREE].there && !r.item[0].field[SP_YEAR].there &&
                  r.item[0].end_year == 0,
              "fields: years with their numbers, records that say nothing then");
-    struct sp_head measured = head;
+    sp_records_clear(&r);
+}
+
+/* What the head knows of its records goes into their p. */
+static void check_head_knows(void) {
+    struct tagged t;
+    struct sp_records r = {0};
+    struct sp_error err;
+    struct sp_head measured = head, doubtful = head;
+    tagged_init(&t, "{N-degree:B A}");
     measured.calibration[0] = 0.5f;
     measured.calibration[1] = -0.25f;
-    float odds = r.item[0].field[SP_DEGREE].p / (1 - r.item[0].field[SP_DEGREE].p);
-    sp_records_drop_unsure(&r, &measured, 0, 0);
+    bool ok = !sp_records_from_tags(&measured, t.tag, t.p, &t.span[0][0], t.n, t.text, t.n_text, &r,
+                                    &err) &&
+              r.n == 1;
+    if (!check_ok(ok, "p: one record")) return;
+    float p = r.item[0].field[SP_DEGREE].p, odds = p / (1 - p);
     check_ok(fabsf(r.item[0].p - 1 / (1 + expf(0.25f) / sqrtf(odds))) < 1e-5f,
-             "fields: a calibrated p, of the log odds");
-    struct sp_head doubtful = head;
+             "p: calibrated, of the log odds");
     doubtful.doubt[1 << SP_DEGREE] = 0.75f;
-    float p = r.item[0].field[SP_DEGREE].p / 4;
-    sp_records_drop_unsure(&r, &doubtful, 0, p - 1e-4f);
-    check_ok(r.n == 1 && fabsf(r.item[0].p - p) < 1e-6f, "fields: the head's doubt about a degree");
-    sp_records_drop_unsure(&r, &doubtful, 0, p + 1e-4f);
-    check_ok(r.n == 0, "fields: a doubtful record is dropped");
+    ok = !sp_records_from_tags(&doubtful, t.tag, t.p, &t.span[0][0], t.n, t.text, t.n_text, &r,
+                               &err) &&
+         r.n == 1;
+    if (!check_ok(ok, "p: one record, doubted")) return;
+    check_ok(fabsf(r.item[0].p - p / 4) < 1e-6f, "p: the head's doubt about a degree alone");
+    sp_records_drop_unsure(&r, 0, p / 4 - 1e-4f);
+    check_ok(r.n == 1, "p: a record that is sure enough stays");
+    sp_records_drop_unsure(&r, 0, p / 4 + 1e-4f);
+    check_ok(r.n == 0, "p: a doubtful record is dropped");
     sp_records_clear(&r);
 }
 
@@ -260,6 +276,7 @@ int main(int argc, char **argv) {
     head_init();
     if (check_wanted("group")) check_cases();
     if (check_wanted("fields")) check_fields();
+    if (check_wanted("p")) check_head_knows();
     if (check_wanted("random")) check_random_tags();
     if (check_wanted("class")) check_classes();
     return check_end();
