@@ -261,10 +261,10 @@ for l in lines:
     [ "$(answers -m "$pieces" -q ' ?__' -n 1 omar.state)" = actor ]
 }
 
-@test "the CV of the lecture: it runs, whatever a model of so few words says" {
-    printf 'Kaushik Roy\n\n- 📍 South Carolina\n\n🎓 Education\n\n- 2020 – Present: Ph.D. Candidate, [University of South Carolina](#)\n' >cv
+@test "a CV in Markdown: it runs, whatever a model of so few words says" {
+    printf 'Amara Lindqvist\n\n- 📍 Uppsala\n\n🎓 Education\n\n- 2021 – Present: Doctoral student, [Uppsala University](#)\n' >cv
     for model in "$letters" "$words" "$pieces"; do
-        run -0 --separate-stderr fill -m "$model" --doc cv -q 'Kaushik Roy is a ?__' -n 3
+        run -0 --separate-stderr fill -m "$model" --doc cv -q 'Amara Lindqvist is a ?__' -n 3
         [ -z "$stderr" ]
         [ "${#lines[@]}" -ge 1 ]
     done
