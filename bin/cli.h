@@ -3,7 +3,9 @@
 #ifndef SP_CLI_H
 #define SP_CLI_H
 
+#include "../lib/io.h"
 #include "../lib/option.h"
+#include "../lib/text_read.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -106,6 +108,15 @@ static inline bool cli_start(const struct sp_program *p, int argc, char **argv, 
         printf("%.*s (statepipe) %s\n", sp_program_name_length(p), p->name, SP_VERSION);
     *status = cli_close(p, 0);
     return false;
+}
+
+/* Replaces what is not UTF-8 in a text of the user's and says where; *text may move. */
+static inline enum sp_code cli_make_valid(const struct sp_program *p, char **text, size_t *n,
+                                          const char *path, struct sp_error *err) {
+    char note[SP_TEXT_NOTE_SIZE];
+    enum sp_code code = sp_text_repair(text, n, note, err);
+    if (!code && note[0]) fprintf(stderr, "%s: %s: %s\n", p->name, sp_io_shown(path), note);
+    return code;
 }
 
 /* SP_E_USAGE where binary output would go to a terminal. */

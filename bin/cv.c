@@ -2,7 +2,6 @@
 #include "../lib/gather.h"
 #include "../lib/io.h"
 #include "../lib/json.h"
-#include "../lib/utf8.h"
 #include "run.h"
 
 #include <signal.h>
@@ -46,111 +45,14 @@ static const struct sp_program program = {
     .example = "statepipe cv -o tsv -H cv.pdf other.txt",
     .options = options};
 
-/* Replaces what is not UTF-8 and says where; *text is freed and replaced where that is needed. */
-static enum sp_code make_valid(char **text, size_t *n, const char *name, struct sp_error *err) {
-    size_t good = sp_utf8_valid(*text, *n);
-    if (good == *n) return SP_OK;
-    fprintf(stderr, "%s: %s: invalid UTF-8 from byte %zu on is replaced by U+FFFD\n", program.name,
-            name, good);
-    size_t done;
-    char *out = sp_utf8_repair(*text, *n, &done);
-    if (!out) return sp_error_set(err, SP_E_DEVICE, "out of memory reading %s", name);
-    free(*text);
-    *text = out;
-    *n = done;
-    return SP_OK;
-}
-
-/* Nothing but white space and the form feeds that pdftotext puts between pages. */
-static bool is_blank(const char *text, size_t n) {
-    size_t at = 0;
-    while (at < n && strchr(" \t\r\n\f", text[at]) && text[at]) at++;
-    return at == n;
-}
-
-/* The text of a PDF: pdftotext reads it at its standard input, so that no file name is taken for an
- * option, and writes into a file without a name. */
-static enum sp_code read_pdf(int fd, char **text, size_t *n, const char *name,
-                             struct sp_error *err) {
-    FILE *out = tmpfile();
-    if (!out) return sp_error_set(err, SP_E_IO, "no temporary file: %s", strerror(errno));
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(fd, STDIN_FILENO);
-        dup2(fileno(out), STDOUT_FILENO);
-        execlp("pdftotext", "pdftotext", "-q", "-layout", "-enc", "UTF-8", "-", "-", (char *)NULL);
-        _exit(127);
-    }
-    int status = -1;
-    enum sp_code code = SP_OK;
-    if (child < 0 || waitpid(child, &status, 0) != child)
-        code = sp_error_set(err, SP_E_DEVICE, "cannot start pdftotext: %s", strerror(errno));
-    else if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-        code = sp_error_set(err, SP_E_DEVICE, "%s: pdftotext is not there; install poppler-utils",
-                            name);
-    else if (status != 0)
-        code =
-            sp_error_set(err, SP_E_DATA, "%s: pdftotext cannot read it (damaged or locked)", name);
-    char path[32];
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fileno(out));
-    if (!code) code = sp_io_slurp(text, n, path, DOC_BYTES_MAX, err);
-    fclose(out);
-    if (!code && is_blank(*text, *n)) {
-        free(*text);
-        *text = NULL;
-        code = sp_error_set(err, SP_E_DATA, "%s: no text in it; a scan? run ocrmypdf first", name);
-    }
-    return code;
-}
-
-/* Standard input cannot be looked at twice: kept in a file without a name. */
-static enum sp_code seekable(int fd, const char *name, struct sp_error *err) {
-    if (lseek(fd, 0, SEEK_SET) == 0) return SP_OK;
-    FILE *copy = tmpfile();
-    if (!copy) return sp_error_set(err, SP_E_IO, "no temporary file: %s", strerror(errno));
-    char buf[16384];
-    size_t got = 1, total = 0;
-    enum sp_code code = SP_OK;
-    while (!code && got > 0) {
-        code = sp_io_read(fd, buf, sizeof buf, &got, name, err);
-        total += got;
-        if (!code && total > DOC_BYTES_MAX)
-            code = sp_error_set(err, SP_E_DATA, "%s has more than %zu bytes", name, DOC_BYTES_MAX);
-        if (!code) code = sp_io_write(fileno(copy), buf, got, "a temporary file", err);
-    }
-    if (!code && (dup2(fileno(copy), fd) < 0 || lseek(fd, 0, SEEK_SET) != 0))
-        code = sp_error_set(err, SP_E_IO, "no temporary file: %s", strerror(errno));
-    fclose(copy);
-    return code;
-}
-
-/* What is at the descriptor's start decides, not the name of the file. */
-static enum sp_code read_text_or_pdf(int fd, const char *file, char **text, size_t *n,
-                                     struct sp_error *err) {
-    char first[SNIFF_BYTES], path[32];
-    size_t got = 0;
-    enum sp_code code = sp_io_read(fd, first, sizeof first, &got, file, err);
-    if (code) return code;
-    if (lseek(fd, 0, SEEK_SET) != 0)
-        return sp_error_set(err, SP_E_IO, "reading %s: %s", file, strerror(errno));
-    if (got >= 5 && memcmp(first, "%PDF-", 5) == 0) return read_pdf(fd, text, n, file, err);
-    if (memchr(first, 0, got))
-        return sp_error_set(err, SP_E_DATA,
-                            "%s is neither text nor PDF; convert it first (pandoc -t plain, "
-                            "libreoffice --convert-to pdf)",
-                            file);
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    return sp_io_slurp(text, n, path, DOC_BYTES_MAX, err);
-}
-
+/* A text or a PDF file, and nothing else. */
 static enum sp_code read_document(const char *file, char **text, size_t *n, struct sp_error *err) {
-    int fd;
-    enum sp_code code = sp_io_open(&fd, file, err);
-    if (code) return code;
-    code = seekable(fd, file, err);
-    if (!code) code = read_text_or_pdf(fd, file, text, n, err);
-    close(fd);
-    return code;
+    enum sp_code code = sp_text_read(text, n, file, DOC_BYTES_MAX, err);
+    if (code || !memchr(*text, 0, *n < SNIFF_BYTES ? *n : SNIFF_BYTES)) return code;
+    return sp_error_set(err, SP_E_DATA,
+                        "%s is neither text nor PDF; convert it first (pandoc -t plain, "
+                        "libreoffice --convert-to pdf)",
+                        sp_io_shown(file));
 }
 
 /* {"id": FILE, "text": ...} for tokenize --jsonl. */
@@ -159,8 +61,8 @@ static enum sp_code write_document(FILE *out, const char *file, struct sp_error 
     size_t n = 0, n_id = strlen(file);
     enum sp_code code =
         id ? read_document(file, &text, &n, err) : sp_error_memory(err, "a document");
-    if (!code) code = make_valid(&text, &n, file, err);
-    if (!code) code = make_valid(&id, &n_id, "a file name", err);
+    if (!code) code = cli_make_valid(&program, &text, &n, file, err);
+    if (!code) code = cli_make_valid(&program, &id, &n_id, "a file name", err);
     if (!code) {
         line = n + n_id < SIZE_MAX / 8 ? malloc(6 * (n + n_id) + 64) : NULL;
         if (!line) code = sp_error_set(err, SP_E_DEVICE, "out of memory reading %s", file);

@@ -1,10 +1,11 @@
 /* fill: texts with slots in, what stands there out. */
 #include "../lib/fill_run.h"
 #include "../lib/io.h"
-#include "../lib/json.h"
+#include "../lib/utf8.h"
 #include "cli.h"
 
 #define DOC_BYTES_MAX ((size_t)1 << 30)
+#define QUERY_BYTES_SHOWN 100 /* in messages */
 #define TOKENS 16
 #define TOKENS_BYTES 64 /* where a token is a byte */
 
@@ -124,25 +125,45 @@ static enum sp_code load_context(struct sp_lm_seq **seq, struct sp_error *err) {
     *seq = NULL;
     if (opt.load_state) return load(opt.load_state, seq, err);
     if (!opt.doc) return SP_OK;
-    enum sp_code code = sp_io_slurp(&doc, &run.n_doc, opt.doc, DOC_BYTES_MAX, err);
+    enum sp_code code = sp_text_read(&doc, &run.n_doc, opt.doc, DOC_BYTES_MAX, err);
+    if (!code) code = cli_make_valid(&program, &doc, &run.n_doc, opt.doc, err);
     run.doc = doc;
     if (code || sp_fill_finds(run.fill)) return code;
     code = sp_fill_read(run.fill, &run.doc, &run.n_doc, 1, seq, err);
-    if (code) sp_error_prefix(err, "%s", opt.doc);
+    if (code) sp_error_prefix(err, "%s", sp_io_shown(opt.doc));
     return code;
 }
 
 /* ---- questions --------------------------------------------------------------------------------
  */
 
+/* The text of a -q; errors name it. */
+static enum sp_code query_text(struct sp_fill_text **text, size_t i, bool alone,
+                               struct sp_error *err) {
+    const char *q = opt.query.item[i];
+    size_t n = strlen(q), n_shown = n < QUERY_BYTES_SHOWN ? n : QUERY_BYTES_SHOWN;
+    enum sp_code code = sp_fill_text_new(text, run.fill, q, n, alone, err);
+    if (code) sp_error_prefix(err, "-q '%.*s'", (int)sp_utf8_valid(q, n_shown), q);
+    return code;
+}
+
 /* -q alone, or after what was read before. */
 static enum sp_code ask_queries(struct sp_lm_seq *context, struct sp_error *err) {
-    const struct sp_fill_ask_item item = {.context = context};
     const char *id = opt.load_state ? opt.load_state : opt.doc ? opt.doc : "-q";
     enum sp_code code = SP_OK;
     for (size_t i = 0; !code && i < opt.query.n; i++) {
-        const char *q = opt.query.item[i];
-        code = sp_fill_run_ask(&run, id, q, strlen(q), &item, err);
+        struct sp_fill_ask_item item = {.context = context, .owns_text = true};
+        struct sp_error why;
+        if (query_text(&item.text, i, !context, &why)) {
+            code = sp_fill_run_fail(&run, NULL, &why, err);
+            continue;
+        }
+        item.id = strdup(id);
+        if (!item.id) {
+            sp_fill_text_free(item.text);
+            return sp_error_memory(err, "a question");
+        }
+        code = sp_fill_run_add(&run, &item, err);
     }
     return code;
 }
@@ -176,10 +197,7 @@ static enum sp_code ask_states(struct sp_fill_text *const *text, char **path, in
 static enum sp_code ask_all_states(char **path, int n_path, struct sp_error *err) {
     struct sp_fill_text *text[SP_OPTION_LIST_MAX] = {0};
     enum sp_code code = SP_OK;
-    for (size_t k = 0; !code && k < opt.query.n; k++) {
-        const char *q = opt.query.item[k];
-        code = sp_fill_text_new(&text[k], run.fill, q, strlen(q), false, err);
-    }
+    for (size_t k = 0; !code && k < opt.query.n; k++) code = query_text(&text[k], k, false, err);
     if (!code) code = ask_states(text, path, n_path, err);
     for (size_t k = 0; k < opt.query.n; k++) sp_fill_text_free(text[k]);
     return code;
@@ -202,7 +220,8 @@ static enum sp_code ask_file(const char *path, struct sp_lm_seq *context, struct
     if (sp_io_slurp(&text, &n, path, SP_FILL_QUERY_BYTES_MAX, &why))
         return sp_fill_run_fail(&run, NULL, &why, err);
     const struct sp_fill_ask_item item = {.context = context};
-    code = sp_fill_run_ask(&run, path, text, n, &item, err);
+    code = cli_make_valid(&program, &text, &n, path, err);
+    if (!code) code = sp_fill_run_ask(&run, path, text, n, &item, err);
     free(text);
     return code;
 }

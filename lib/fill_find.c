@@ -80,7 +80,7 @@ static enum sp_code pad(struct reading *r, const struct sp_lm *lm, struct sp_err
 static enum sp_code read_question(const struct sp_fill *f, const struct sp_fill_question *q,
                                   struct reading *r, struct sp_error *err) {
     const struct sp_config *c = sp_model_config(sp_lm_model(f->lm));
-    enum sp_code code = q->doc ? sp_fill_doc_check(q->doc, q->n_doc, err)
+    enum sp_code code = q->doc ? sp_fill_doc_check(f, q->doc, q->n_doc, err)
                                : sp_error_set(err, SP_E_DATA,
                                               "no document: this model finds answers in one; give "
                                               "--doc FILE, or \"doc\" in the line");
@@ -170,13 +170,28 @@ static enum sp_code score(struct sp_fill *f, struct reading *r, size_t n, struct
     return code;
 }
 
+/* In a document without a word there is no answer, whatever a model says. */
+static bool is_blank(const struct sp_fill_question *q) {
+    const char *start = q->doc;
+    return q->doc && sp_fill_trim(&start, q->n_doc) == 0;
+}
+
+static enum sp_code answer_none(struct sp_fill_answers *out, struct sp_error *err) {
+    *out = (struct sp_fill_answers){.n_slot = 1, .item = calloc(1, sizeof *out->item)};
+    if (!out->item) return sp_error_memory(err, "answers");
+    return add(out, no_answer, strlen(no_answer), 1, err);
+}
+
 enum sp_code sp_fill_find(struct sp_fill *f, const struct sp_fill_question *q, size_t n,
                           struct sp_fill_answers *out, struct sp_error *err) {
     struct reading *r = calloc(n, sizeof *r);
+    size_t n_read = 0, at = 0;
     enum sp_code code = r ? SP_OK : sp_error_memory(err, "questions");
-    for (size_t i = 0; !code && i < n; i++) code = read_question(f, &q[i], &r[i], err);
-    if (!code) code = score(f, r, n, err);
-    for (size_t i = 0; !code && i < n; i++) code = answer(f, &r[i], &out[i], err);
+    for (size_t i = 0; !code && i < n; i++)
+        if (!is_blank(&q[i])) code = read_question(f, &q[i], &r[n_read++], err);
+    if (!code && n_read > 0) code = score(f, r, n_read, err);
+    for (size_t i = 0; !code && i < n; i++)
+        code = is_blank(&q[i]) ? answer_none(&out[i], err) : answer(f, &r[at++], &out[i], err);
     for (size_t i = 0; code && i < n; i++) sp_fill_answers_clear(&out[i]);
     for (size_t i = 0; r && i < n; i++) reading_clear(&r[i]);
     free(r);

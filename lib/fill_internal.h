@@ -81,7 +81,8 @@ struct sp_fill {
 /* sp_fill_ask by a head that finds answers. */
 enum sp_code sp_fill_find(struct sp_fill *f, const struct sp_fill_question *q, size_t n,
                           struct sp_fill_answers *out, struct sp_error *err);
-/* SP_E_DATA for a document that is empty or no text. */
-enum sp_code sp_fill_doc_check(const char *text, size_t n, struct sp_error *err);
+/* SP_E_DATA for a document that is no text, or that is empty and to be read before the question. */
+enum sp_code sp_fill_doc_check(const struct sp_fill *f, const char *text, size_t n,
+                               struct sp_error *err);
 
 #endif

@@ -1,5 +1,6 @@
 /* Texts with slots: cut up, put into the model's template, encoded. */
 #include "fill_internal.h"
+#include "text_read.h"
 #include "utf8.h"
 
 #include <stdlib.h>
@@ -187,10 +188,14 @@ static enum sp_code encode_after(struct sp_fill_text *t, size_t i, const struct 
 
 static enum sp_code check_text(const char *what, const char *text, size_t n, struct sp_error *err) {
     if (n > 0 && memchr(text, 0, n))
-        return sp_error_set(err, SP_E_DATA,
-                            "%s is binary, not text (PDF files: pdftotext -layout FILE - first; "
-                            "states: --load-state FILE)",
+        return sp_error_set(err, SP_E_DATA, "%s is binary, not text (states: --load-state FILE)",
                             what);
+    if (sp_text_is_pdf(text, n))
+        return sp_error_set(
+            err, SP_E_DATA,
+            "%s is a PDF file, not text; pdftotext -layout FILE - first (--doc FILE "
+            "does that)",
+            what);
     return SP_OK;
 }
 
@@ -254,15 +259,17 @@ enum sp_code sp_fill_text_new(struct sp_fill_text **out, const struct sp_fill *f
 /* ---- documents --------------------------------------------------------------------------------
  */
 
-enum sp_code sp_fill_doc_check(const char *text, size_t n, struct sp_error *err) {
+enum sp_code sp_fill_doc_check(const struct sp_fill *f, const char *text, size_t n,
+                               struct sp_error *err) {
     const char *start = text;
-    if (sp_fill_trim(&start, n) == 0) return sp_error_set(err, SP_E_DATA, "the document is empty");
+    if (!f->finds && sp_fill_trim(&start, n) == 0)
+        return sp_error_set(err, SP_E_DATA, "the document is empty");
     return check_text("the document", text, n, err);
 }
 
 static enum sp_code encode_doc(const struct sp_fill *f, const char *text, size_t n,
                                struct sp_tokens *out, struct sp_error *err) {
-    enum sp_code code = sp_fill_doc_check(text, n, err);
+    enum sp_code code = sp_fill_doc_check(f, text, n, err);
     if (code) return code;
     struct string s = {0};
     put(&s, text, n);

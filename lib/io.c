@@ -82,32 +82,29 @@ void sp_map_close(struct sp_map *map) {
     *map = (struct sp_map){0};
 }
 
-enum sp_code sp_io_slurp(char **text, size_t *n, const char *path, size_t max,
-                         struct sp_error *err) {
+enum sp_code sp_io_slurp_fd(char **text, size_t *n, int fd, const char *name, size_t max,
+                            struct sp_error *err) {
     *text = NULL;
-    int fd;
-    enum sp_code code = sp_io_open(&fd, path, err);
-    if (code) return code;
+    enum sp_code code = SP_OK;
     size_t cap = 0, len = 0, got = 0;
     char *buf = NULL;
     do {
         if (len > max) {
-            code = sp_error_set(err, SP_E_DATA, "%s has more than %zu bytes", path, max);
+            code = sp_error_set(err, SP_E_DATA, "%s has more than %zu bytes", name, max);
             break;
         }
         if (cap - len < 65536) {
             cap = cap ? cap * 2 : 131072;
             char *grown = realloc(buf, cap);
             if (!grown) {
-                code = sp_error_set(err, SP_E_DEVICE, "out of memory reading %s", path);
+                code = sp_error_set(err, SP_E_DEVICE, "out of memory reading %s", name);
                 break;
             }
             buf = grown;
         }
-        code = sp_io_read(fd, buf + len, cap - len - 1, &got, path, err);
+        code = sp_io_read(fd, buf + len, cap - len - 1, &got, name, err);
         len += got;
     } while (!code && got > 0);
-    close(fd);
     if (code) {
         free(buf);
         return code;
@@ -116,6 +113,16 @@ enum sp_code sp_io_slurp(char **text, size_t *n, const char *path, size_t max,
     *text = buf;
     *n = len;
     return SP_OK;
+}
+
+enum sp_code sp_io_slurp(char **text, size_t *n, const char *path, size_t max,
+                         struct sp_error *err) {
+    int fd;
+    enum sp_code code = sp_io_open(&fd, path, err);
+    if (code) return code;
+    code = sp_io_slurp_fd(text, n, fd, path, max, err);
+    close(fd);
+    return code;
 }
 
 enum sp_code sp_atomic_open(struct sp_atomic_file *f, const char *path, struct sp_error *err) {

@@ -25,6 +25,8 @@ void sp_map_close(struct sp_map *map);
 /* A path as messages name it: "-" is standard input. */
 const char *sp_io_shown(const char *path);
 /* A whole file in memory with a NUL behind it; at most max bytes. free() it. */
+enum sp_code sp_io_slurp_fd(char **text, size_t *n, int fd, const char *name, size_t max,
+                            struct sp_error *err);
 enum sp_code sp_io_slurp(char **text, size_t *n, const char *path, size_t max,
                          struct sp_error *err);
 

@@ -1,6 +1,7 @@
 /* Files as documents. */
 #include "token_input.h"
 #include "io.h"
+#include "text_read.h"
 #include "token_jsonl.h"
 
 #include <errno.h>
@@ -73,12 +74,10 @@ static enum sp_code fail(struct sp_token_input *in, struct where at, struct sp_e
 static void report_invalid(struct sp_token_input *in, struct where at) {
     uint64_t first, n = sp_token_stream_invalid(in->stream, &first);
     if (n == 0) return;
-    char message[ID_BYTES_MAX + 256], line[40] = "";
+    char note[SP_TEXT_NOTE_SIZE], message[ID_BYTES_MAX + sizeof note + 40], line[40] = "";
+    sp_text_note_invalid(note, first, n);
     if (at.line) snprintf(line, sizeof line, ": line %" PRIu64, at.line);
-    snprintf(message, sizeof message,
-             "%s%s: invalid UTF-8 at byte %" PRIu64 ", replaced (%" PRIu64
-             " time%s in all); of another encoding? iconv -f latin1 -t utf-8 (UTF-16: -f utf-16)",
-             sp_io_shown(at.file), line, first, n, n == 1 ? "" : "s");
+    snprintf(message, sizeof message, "%s%s: %s", sp_io_shown(at.file), line, note);
     in->report(in->ctx, message);
 }
 
@@ -232,17 +231,29 @@ static enum sp_code take_whole(struct sp_token_input *in, int fd, const char *na
                                bool open, struct sp_error *err) {
     struct where at = {.file = name};
     enum sp_code code = begin(in, at, NULL, err);
-    size_t got = 1;
+    size_t got = 1, held = 0; /* bytes of a beginning that may be a PDF file's */
+    bool at_start = true;
     while (!code && got > 0) {
-        code = read_some(in, fd, name, buf, &got, err);
-        if (!code && got > 0) code = feed(in, at, buf, got, err);
+        code = read_some(in, fd, name, buf + held, &got, err);
+        if (code) break;
+        held += got;
+        if (at_start && got > 0 && sp_text_may_be_pdf(buf, held)) continue;
+        if (at_start && sp_text_is_pdf(buf, held)) {
+            sp_error_set(err, SP_E_DATA,
+                         "a PDF file and not text; `statepipe cv` reads it, and so does "
+                         "pdftotext -layout FILE - | tokenize");
+            return fail(in, at, err);
+        }
+        at_start = false;
+        if (held > 0) code = feed(in, at, buf, held, err);
+        held = 0;
     }
     return code ? code : end(in, at, open, err);
 }
 
 enum sp_code sp_token_input_file(struct sp_token_input *in, int fd, const char *name, bool open,
                                  struct sp_error *err) {
-    char *buf = malloc(READ_BYTES);
+    char *buf = malloc(READ_BYTES + SP_TEXT_PDF_BYTES);
     if (!buf) return sp_error_memory(err, "the input");
     enum sp_code code = in->mode == SP_TOKEN_WHOLE ? take_whole(in, fd, name, buf, open, err)
                                                    : take_lines(in, fd, name, buf, err);

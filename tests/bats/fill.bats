@@ -337,7 +337,9 @@ open("model/model.safetensors", "wb").write(data)'
         echo "$stderr"
         [[ -z $output && $stderr == *"$2"* ]]
     }
-    refused 65 'no slot in the text: write ?__' -q 'nothing here'
+    refused 65 "fill: -q 'nothing here': no slot in the text: write ?__" -q 'nothing here'
+    refused 65 "fill: -q 'nor here ?_': no slot in the text: write ?__" --doc doc -q 'nor here ?_'
+    refused 65 "fill: -q 'nothing here': no slot in the text: write ?__" -q 'nothing here' doc.state
     refused 65 'the text is empty' -q ''
     refused 65 'nothing stands before the slot' -q '?__'
     refused 65 'two slots with nothing between' -q 'a ?__?__'
@@ -376,8 +378,12 @@ open("model/model.safetensors", "wb").write(data)'
 
 @test "invalid UTF-8, and long texts and documents" {
     printf '=kd\n\xff=?__\n' >text
-    run -0 fill -m "$letters" -n 1 -o jsonl text
+    run -0 --separate-stderr fill -m "$letters" -n 1 -o jsonl text
+    said="invalid UTF-8 at byte 4, replaced (1 time in all); of another encoding? iconv -f latin1 -t utf-8 (UTF-16: -f utf-16)"
+    [ "$stderr" = "fill: text: $said" ]
     python3 -c 'import json, sys; assert json.loads(sys.argv[1])["query"].startswith("=kd\n\ufffd=")' "$output"
+    run -0 --separate-stderr fill -m "$letters" --doc text -q '=?__' -n 1
+    [ "$stderr" = "fill: text: $said" ]
     head -c 2000000 /dev/zero | tr '\0' a >long
     run -65 fill -m "$letters" long
     [[ $output == *"1048576"* ]]

@@ -87,11 +87,40 @@ END
     run -0 fill --doc long -q 'c=?__' -n 1
     run -65 --separate-stderr fill --doc <(printf 'a\0b') -q 'a=?__'
     [[ $stderr == *"binary, not text"* ]]
-    run -65 --separate-stderr fill --doc /dev/null -q 'a=?__'
-    [[ $stderr == *"the document is empty"* ]]
     printf 'b 34\na 12\xff\n' >invalid
-    run -0 fill --doc invalid -q 'b=?__' -n 1
+    run -0 --separate-stderr fill --doc invalid -q 'b=?__' -n 1
     [[ $output == *34 ]]
+    [ "$stderr" = "fill: invalid: invalid UTF-8 at byte 9, replaced (1 time in all); of another encoding? iconv -f latin1 -t utf-8 (UTF-16: -f utf-16)" ]
+}
+
+@test "an empty document says nothing: unknown, among others too" {
+    printf ' \n\n' >blank
+    for empty in blank /dev/null; do
+        run -0 --separate-stderr fill --doc "$empty" -q 'a=?__' -q 'b=?__'
+        [ "$output" = $'a=?__\t1.0000\tunknown\nb=?__\t1.0000\tunknown' ]
+    done
+    printf '{"doc": "%s", "query": "a=?__"}\n' 'b 34\na 12\n' '' 'b 34\na 56\n' ' ' >lines
+    run -0 --separate-stderr fill --jsonl -n 1 lines
+    [ "$(cut -f 1,3 <<<"$output")" = $'1\t12\n2\tunknown\n3\t56\n4\tunknown' ]
+    [ -z "$stderr" ]
+}
+
+@test "a PDF is read as cv reads it" {
+    make_pdf 'a 12' >p.pdf
+    pdftotext -layout p.pdf text
+    fill --doc text -q 'a=?__' >by_text
+    run -0 --separate-stderr fill --doc p.pdf -q 'a=?__'
+    [ "$output" = "$(cat by_text)" ]
+    run -0 fill --doc - -q 'a=?__' <p.pdf
+    [ "$output" = "$(cat by_text)" ]
+    make_pdf '' >blank.pdf
+    run -65 --separate-stderr fill --doc blank.pdf -q 'a=?__'
+    [ "$stderr" = "fill: blank.pdf: no text in it; a scan? run ocrmypdf first" ]
+    run -65 --separate-stderr fill p.pdf
+    [ "$stderr" = "fill: p.pdf: the text is a PDF file, not text; pdftotext -layout FILE - first (--doc FILE does that)" ]
+    echo '{"doc": "%PDF-1.4", "query": "a=?__"}' >lines
+    run -65 --separate-stderr fill --jsonl lines
+    [[ $stderr == "fill: 1: the document is a PDF file, not text; "* ]]
 }
 
 @test "refused: what only a language model can do" {

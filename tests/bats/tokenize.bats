@@ -196,6 +196,22 @@ END
     [ -z "$stderr" ]
 }
 
+@test "a PDF file is refused as a document, however it comes in pieces" {
+    make_pdf text >p.pdf
+    echo text >text
+    said="a PDF file and not text; \`statepipe cv\` reads it, and so does pdftotext -layout FILE - | tokenize"
+    run -1 --separate-stderr pipe "tokenize -m bytes p.pdf text >out"
+    [ "$stderr" = "tokenize: p.pdf: $said" ]
+    "$stream" records <out | grep -q "^ERR.*'exit': 1, 'doc': 0"
+    [ "$("$stream" records <out | grep -c ^DOCEND)" = 1 ]
+    run -1 --separate-stderr pipe "{ printf %%P; sleep 0.1; printf DF; sleep 0.1; printf -- -1.4; } | tokenize -m bytes >out"
+    [ "$stderr" = "tokenize: standard input: $said" ]
+    for text in %PDF '%PDF 1.4 is a version' ' %PDF-1.4' %; do
+        run -0 --separate-stderr pipe "printf %s '$text' | tokenize -m bytes | detokenize"
+        [ "$output" = "$text" ]
+    done
+}
+
 @test "--open leaves the last document open, without padding" {
     echo a >text
     run -0 records "-m bytes --open --pad 2 text text"
