@@ -16,8 +16,8 @@ enum sp_corpus_split { SP_CORPUS_TRAIN = 0, SP_CORPUS_HELDOUT, SP_CORPUS_ALL };
 
 struct sp_corpus;
 
-/* Reads DIR/ *.rules in the order of their names and the lists that they name. SP_E_DATA with file
- * and line for a rule that cannot be read. */
+/* Reads DIR/ *.rules and *.pages in the order of their names and the lists that they name.
+ * SP_E_DATA with file and line for a rule that cannot be read. */
 enum sp_code sp_corpus_open(struct sp_corpus **corpus, const char *dir, enum sp_corpus_split split,
                             struct sp_error *err);
 void sp_corpus_free(struct sp_corpus *corpus);

@@ -10,17 +10,6 @@
 #define SHUFFLE_MAX 24
 #define COLUMN_MAX 200
 
-/* Cuts the first word of *s off. */
-static struct sp_slice word(struct sp_slice *s) {
-    size_t n = 0;
-    while (n < s->n && s->s[n] != ' ') n++;
-    struct sp_slice w = {s->s, n};
-    if (n < s->n) n++;
-    s->s += n;
-    s->n -= n;
-    return w;
-}
-
 static bool is(struct sp_slice s, const char *name) {
     return s.n == strlen(name) && memcmp(s.s, name, s.n) == 0;
 }
@@ -42,7 +31,7 @@ static bool bad(struct sp_maker *m, const char *name) {
 }
 
 static bool number(struct sp_maker *m, struct sp_slice *s, int *out) {
-    struct sp_slice w = word(s);
+    struct sp_slice w = sp_slice_word(s);
     char text[16];
     if (!w.n || w.n >= sizeof text) return bad(m, "number");
     memcpy(text, w.s, w.n);
@@ -56,7 +45,7 @@ static bool number(struct sp_maker *m, struct sp_slice *s, int *out) {
 
 /* "A-B" drawn. */
 static bool drawn_number(struct sp_maker *m, struct sp_slice *s, int *out) {
-    struct sp_slice w = word(s);
+    struct sp_slice w = sp_slice_word(s);
     char text[32];
     int low, high;
     if (w.n >= sizeof text) return bad(m, "int");
@@ -96,40 +85,53 @@ static bool note(struct sp_maker *m, size_t from, struct sp_slice kind, uint32_t
 
 /* {%note KIND body}: something that may be asked for, by the rule ask.KIND. */
 static bool call_note(struct sp_maker *m, struct sp_slice s) {
-    struct sp_slice kind = word(&s);
+    struct sp_slice kind = sp_slice_word(&s);
     size_t from = m->out.n;
     if (!kind.n) return bad(m, "note");
     if (!body(m, s)) return false;
     return !m->labelled || m->out.n == from || done(m, note(m, from, kind, m->group));
 }
 
-/* A slot of the current record through its rule shown.SLOT, where {%text} is the value; labelled
- * where it is gold. */
-static bool slot(struct sp_maker *m, int k, bool labelled) {
-    struct sp_cv_record *r = &m->record[m->current];
-    struct sp_slice shown = m->shown;
-    char rule[SP_RULE_NAME_MAX];
-    size_t from = m->out.n;
-    if (!r->there[k]) return true;
-    m->shown = (struct sp_slice){r->value[k] ? r->value[k] : "", 0};
-    m->shown.n = strlen(m->shown.s);
-    m->period = r->period;
-    snprintf(rule, sizeof rule, "shown.%s", sp_slot_name[k]);
-    bool ok = sp_expand_rule(m, rule, strlen(rule));
-    m->shown = shown;
-    if (ok && k == SP_INSTITUTION && m->current == SP_CV_RECORDS_MAX && !m->doc)
-        return done(m, note(m, from, (struct sp_slice){"other", 5}, SP_GROUP_NONE));
-    if (!ok || !labelled || !m->labelled || m->out.n == from) return ok;
+/* Bytes from..: a slot of the current record, or of all of its institution. */
+bool sp_slot_label(struct sp_maker *m, int k, size_t from) {
+    if (!m->labelled || m->out.n == from) return true;
     struct sp_slice kind = {sp_slot_name[k], strlen(sp_slot_name[k])};
-    for (uint32_t i = 0; i < (k == SP_INSTITUTION ? m->n_current : 1); i++)
+    for (uint32_t i = 0; i < m->n_current; i++)
         if (!note(m, from, kind, m->current + i)) return done(m, false);
     if (k == SP_SLOT_FIELD) return true;
     struct sp_cv_span span = {.start = from,
                               .end = m->out.n,
                               .field = (enum sp_field)k,
                               .record_first = m->current,
-                              .n_record = k == SP_INSTITUTION ? m->n_current : 1};
+                              .n_record = m->n_current};
     return done(m, sp_text_mark(&m->out, &span));
+}
+
+bool sp_slot_write(struct sp_maker *m, int k) {
+    struct sp_cv_record *r = &m->record[m->current];
+    struct sp_slice shown = m->shown;
+    char rule[SP_RULE_NAME_MAX];
+    m->shown = (struct sp_slice){r->value[k] ? r->value[k] : "", 0};
+    m->shown.n = strlen(m->shown.s);
+    m->period = r->period;
+    snprintf(rule, sizeof rule, "shown.%s", sp_slot_name[k]);
+    bool ok = sp_expand_rule(m, rule, strlen(rule));
+    m->shown = shown;
+    return ok;
+}
+
+/* A slot of the current record, labelled where it is gold. */
+static bool slot(struct sp_maker *m, int k, bool labelled) {
+    size_t from = m->out.n;
+    if (!m->record[m->current].there[k]) return true;
+    if (!sp_slot_write(m, k)) return false;
+    if (k == SP_INSTITUTION && m->current == SP_CV_RECORDS_MAX && !m->doc)
+        return done(m, note(m, from, (struct sp_slice){"other", 5}, SP_GROUP_NONE));
+    uint32_t n = m->n_current;
+    if (k != SP_INSTITUTION) m->n_current = 1;
+    bool ok = !labelled || sp_slot_label(m, k, from);
+    m->n_current = n;
+    return ok;
 }
 
 static uint32_t group_size(const struct sp_maker *m, uint32_t first) {
@@ -200,7 +202,7 @@ static bool call_other(struct sp_maker *m, struct sp_slice s) {
 
 /* {%with SLOT A|B}: A where the record has it, else B; in a question A where the text says it. */
 static bool call_with(struct sp_maker *m, struct sp_slice s) {
-    struct sp_slice name = word(&s);
+    struct sp_slice name = sp_slice_word(&s);
     if (m->doc) return either(m, s, !sp_ask_note(m, name));
     int k = slot_of(name);
     if (k < 0) return bad(m, "with");
@@ -247,27 +249,28 @@ static bool call_held(struct sp_maker *m, struct sp_slice s) {
     return either(m, s, m->group != SP_GROUP_PRESENT);
 }
 
-/* {%past body}: a moment, or a stretch of up to 2 years, since the end of school. */
-static bool call_past(struct sp_maker *m, struct sp_slice s) {
+static bool during(struct sp_maker *m, struct sp_slice s, struct sp_period p) {
     struct sp_period period = m->period;
-    struct sp_period *p = &m->period;
-    p->ongoing = false;
-    p->y1 = sp_draw_int(&m->random, m->adult_year, m->now_year);
-    p->y2 = sp_draw_int(&m->random, p->y1, p->y1 + 2 > m->now_year ? m->now_year : p->y1 + 2);
-    p->m1 = sp_draw_int(&m->random, 1, 12);
-    p->m2 = sp_draw_int(&m->random, p->y1 == p->y2 ? p->m1 : 1, 12);
+    m->period = p;
     bool ok = body(m, s);
     m->period = period;
     return ok;
 }
 
+/* {%past body}: a moment, or a stretch of up to 2 years, since the end of school. */
+static bool call_past(struct sp_maker *m, struct sp_slice s) {
+    struct sp_period p = {.ongoing = false};
+    p.y1 = sp_draw_int(&m->random, m->adult_year, m->now_year);
+    p.y2 = sp_draw_int(&m->random, p.y1, p.y1 + 2 > m->now_year ? m->now_year : p.y1 + 2);
+    p.m1 = sp_draw_int(&m->random, 1, 12);
+    p.m2 = sp_draw_int(&m->random, p.y1 == p.y2 ? p.m1 : 1, 12);
+    return during(m, s, p);
+}
+
 /* {%now body}: the document's own date. */
 static bool call_now(struct sp_maker *m, struct sp_slice s) {
-    struct sp_period period = m->period;
-    m->period = (struct sp_period){m->now_year, m->now_month, m->now_year, m->now_month, false};
-    bool ok = body(m, s);
-    m->period = period;
-    return ok;
+    return during(m, s,
+                  (struct sp_period){m->now_year, m->now_month, m->now_year, m->now_month, false});
 }
 
 /* {%born body}: a birthday. */
@@ -589,11 +592,11 @@ static int find_call(struct sp_slice name) {
 }
 
 bool sp_expand_knows(struct sp_slice call) {
-    return find_call(word(&call)) >= 0;
+    return find_call(sp_slice_word(&call)) >= 0;
 }
 
 bool sp_expand_call(struct sp_maker *m, struct sp_slice call) {
-    struct sp_slice name = word(&call);
+    struct sp_slice name = sp_slice_word(&call);
     int i = find_call(name);
     if (i >= 0) return call_table[i].call(m, call);
     return sp_expand_fail(m, SP_E_DATA, "no function {%%%.*s}", (int)name.n, name.s);

@@ -2,6 +2,7 @@
  * found when it is drawn, perhaps once in a million documents. */
 #include "corpus_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* A rule of that name, or NAME.SUFFIX for a region or language. */
@@ -13,10 +14,10 @@ static bool known(const struct sp_corpus *c, struct sp_slice name) {
     return false;
 }
 
-/* Where `s` stands: a rule's body points into the text of its file. */
-static enum sp_code unknown(const struct sp_corpus *c, const char *dir, const char *what,
-                            struct sp_slice name, struct sp_error *err) {
-    sp_error_set(err, SP_E_DATA, "there is no %s {%.*s}", what, (int)name.n, name.s);
+/* `what`, and where `name` stands: a rule's body points into the text of its file. */
+static enum sp_code refuse(const struct sp_corpus *c, const char *dir, const char *what,
+                           struct sp_slice name, struct sp_error *err) {
+    sp_error_set(err, SP_E_DATA, "%s {%.*s}", what, (int)name.n, name.s);
     for (uint32_t i = 0; i < c->n_file; i++) {
         const struct sp_corpus_file *f = &c->file[i];
         if (name.s < f->text || name.s > f->text + f->n) continue;
@@ -35,22 +36,43 @@ static enum sp_code check_body(const struct sp_corpus *c, const char *dir, struc
         } else if (s.s[i] == '{') { /* what is nested in it, the loop comes to */
             size_t len = sp_slice_closing(s.s + i, s.n - i);
             struct sp_slice in = {s.s + i + 1, len >= 2 ? len - 2 : 0};
-            if (in.n && *in.s == '?') continue;
-            if (in.n && *in.s == '%') {
+            struct sp_slice body;
+            uint32_t percent;
+            if (in.n && *in.s == '?') {
+                if (!sp_slice_perhaps(in, &percent, &body))
+                    return refuse(c, dir, "a space is missing before the text of", in, err);
+            } else if (in.n && *in.s == '%') {
                 if (!sp_expand_knows((struct sp_slice){in.s + 1, in.n - 1}))
-                    return unknown(c, dir, "function", in, err);
+                    return refuse(c, dir, "there is no function", in, err);
             } else if (!sp_slice_has_choice(in) && !known(c, in)) {
-                return unknown(c, dir, "rule", in, err);
+                return refuse(c, dir, "there is no rule", in, err);
             }
         }
     }
     return SP_OK;
 }
 
+/* The header of a page: its levels have years, as all that the rules know. */
+static enum sp_code check_levels(const struct sp_corpus *c, const char *dir, struct sp_slice about,
+                                 struct sp_error *err) {
+    sp_slice_word(&about);
+    sp_slice_word(&about);
+    for (struct sp_slice level; (level = sp_slice_word(&about)).n;) {
+        char name[SP_RULE_NAME_MAX];
+        int n = snprintf(name, sizeof name, "years.%.*s", (int)level.n, level.s);
+        if (n >= (int)sizeof name || !known(c, (struct sp_slice){name, (size_t)n}))
+            return refuse(c, dir, "there is no level", level, err);
+    }
+    return SP_OK;
+}
+
 enum sp_code sp_corpus_check(const struct sp_corpus *c, const char *dir, struct sp_error *err) {
     enum sp_code code = SP_OK;
-    for (uint32_t i = 0; i < c->n_rule && !code; i++)
+    for (uint32_t i = 0; i < c->n_rule && !code; i++) {
+        if (strncmp(c->rule[i].name, "page.", 5) == 0)
+            code = check_levels(c, dir, c->rule[i].body[0], err);
         for (uint32_t k = 0; k < c->rule[i].n && !code && !c->rule[i].literal; k++)
             code = check_body(c, dir, c->rule[i].body[k], err);
+    }
     return code;
 }

@@ -40,6 +40,16 @@ size_t sp_slice_closing(const char *s, size_t n) {
     return n;
 }
 
+struct sp_slice sp_slice_word(struct sp_slice *s) {
+    size_t n = 0;
+    while (n < s->n && s->s[n] != ' ') n++;
+    struct sp_slice w = {s->s, n};
+    if (n < s->n) n++;
+    s->s += n;
+    s->n -= n;
+    return w;
+}
+
 bool sp_slice_part(struct sp_slice *rest, struct sp_slice *part) {
     if (!rest->s) return false;
     size_t i = 0;
@@ -71,17 +81,24 @@ static bool escape(struct sp_maker *m, char ch) {
     return add(m, &ch, 1);
 }
 
-/* {?PERCENT body}; {? body} is one in two. */
-static bool perhaps(struct sp_maker *m, struct sp_slice s) {
-    uint32_t percent = 0;
+bool sp_slice_perhaps(struct sp_slice s, uint32_t *percent, struct sp_slice *body) {
     size_t i = 1;
-    for (; i < s.n && s.s[i] >= '0' && s.s[i] <= '9' && percent < 100; i++)
-        percent = percent * 10 + (uint32_t)(s.s[i] - '0');
-    if (i == 1) percent = 50;
-    if (i >= s.n || s.s[i] != ' ')
+    *percent = 0;
+    for (; i < s.n && s.s[i] >= '0' && s.s[i] <= '9' && *percent < 100; i++)
+        *percent = *percent * 10 + (uint32_t)(s.s[i] - '0');
+    if (i == 1) *percent = 50;
+    if (i >= s.n || (s.s[i] != ' ' && s.s[i] != '\n')) return false;
+    i += s.s[i] == ' ';
+    *body = (struct sp_slice){s.s + i, s.n - i};
+    return true;
+}
+
+static bool perhaps(struct sp_maker *m, struct sp_slice s) {
+    uint32_t percent;
+    struct sp_slice body;
+    if (!sp_slice_perhaps(s, &percent, &body))
         return sp_expand_fail(m, SP_E_DATA, "{%.*s}: a space is missing", (int)s.n, s.s);
-    if (!sp_draw_percent(&m->random, percent)) return true;
-    return sp_expand(m, s.s + i + 1, s.n - i - 1);
+    return !sp_draw_percent(&m->random, percent) || sp_expand(m, body.s, body.n);
 }
 
 static bool choose(struct sp_maker *m, struct sp_slice s) {
@@ -119,10 +136,16 @@ bool sp_expand(struct sp_maker *m, const char *s, size_t n) {
             else
                 ok = sp_slice_has_choice(in) ? choose(m, in) : sp_expand_rule(m, in.s, in.n);
             i += len;
+        } else if (m->in_page && sp_page_at_mark(s + i, n - i)) {
+            size_t len = 0;
+            ok = sp_page_mark(m, s + i, n - i, &len);
+            i += len;
         } else {
             size_t j = i + 1;
-            while (j < n && s[j] != '{' && s[j] != '\\') j++;
-            ok = add(m, s + i, j - i);
+            while (j < n && s[j] != '{' && s[j] != '\\' &&
+                   !(m->in_page && sp_page_at_mark(s + j, n - j)))
+                j++;
+            ok = m->in_page ? sp_page_text(m, s + i, j - i) : add(m, s + i, j - i);
             i = j;
         }
     }
@@ -239,9 +262,10 @@ static bool add_noise(struct sp_maker *m) {
     return ok;
 }
 
+/* The rule doc.LAYOUT; a page says itself what and where its person has studied. */
 static bool make(struct sp_maker *m, const char *layout, struct sp_cv *cv) {
     char name[SP_RULE_NAME_MAX];
-    if (!draw_region(m) || !sp_person_draw(m)) return false;
+    if (!draw_region(m)) return false;
     char *drawn = layout ? strdup(layout) : sp_expand_apart(m, "layout");
     if (!drawn) return sp_expand_fail(m, SP_E_DEVICE, "out of memory");
     int len = snprintf(name, sizeof name, "doc.%s", drawn);
@@ -250,10 +274,16 @@ static bool make(struct sp_maker *m, const char *layout, struct sp_cv *cv) {
     if (len >= (int)sizeof name || !sp_rule_find(m->c, name, (size_t)len))
         return sp_expand_fail(m, SP_E_USAGE, "no layout '%s': there is no rule %s", cv->layout,
                               name);
+    struct sp_slice levels;
+    bool page = sp_page_begin(m, cv->layout, &levels);
+    if (!sp_person_draw(m, page ? &levels : NULL)) return false;
+    if (page) sp_page_years(m);
     m->labelled = true;
     m->current = 0;
     m->group = SP_GROUP_PRESENT;
-    return sp_expand_rule(m, name, (size_t)len) && add_noise(m);
+    if (!sp_expand_rule(m, name, (size_t)len)) return false;
+    m->in_page = false;
+    return add_noise(m);
 }
 
 /* White space at the ends of a label is nobody's. */

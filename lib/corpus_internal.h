@@ -1,6 +1,6 @@
 /* Shared by the parts of the corpus module: rules (corpus_rules.c), text with spans
- * (corpus_text.c), the interpreter (corpus_expand.c, corpus_call.c), people (corpus_person.c),
- * noise (corpus_noise.c), questions (corpus_ask.c). Not for others. */
+ * (corpus_text.c), the interpreter (corpus_expand.c, corpus_call.c), pages (corpus_page.c), people
+ * (corpus_person.c), noise (corpus_noise.c), questions (corpus_ask.c). Not for others. */
 #ifndef SP_CORPUS_INTERNAL_H
 #define SP_CORPUS_INTERNAL_H
 
@@ -57,6 +57,14 @@ const struct sp_rule *sp_rule_find(const struct sp_corpus *c, const char *name, 
 /* Every rule and function that a body names is there, in some region or language at least; else
  * SP_E_DATA with the file and the line (corpus_check.c). */
 enum sp_code sp_corpus_check(const struct sp_corpus *c, const char *dir, struct sp_error *err);
+
+struct sp_rule *sp_rule_get(struct sp_corpus *c, const char *name, size_t n); /* NULL: no memory */
+/* r may be NULL; false: no memory. */
+bool sp_rule_add(struct sp_rule *r, struct sp_slice body, uint32_t weight, bool heldout);
+bool sp_rule_balanced(struct sp_slice s); /* braces */
+/* The text of DIR/FILE, which the corpus keeps. */
+enum sp_code sp_rule_load_text(struct sp_corpus *c, const char *dir, const char *file, char **text,
+                               size_t *n, struct sp_error *err);
 
 /* ---- random numbers: splitmix64 ---- */
 
@@ -177,6 +185,8 @@ struct sp_maker {
     bool given_level, given_y1, given_y2; /* and whether it says its years */
     struct sp_period period;
     struct sp_slice shown; /* what {%text} is */
+    bool in_page;          /* the layout is a page: its years move by `shift`, and what follows a */
+    int shift, drift;      /* replaced text on its line has moved by `drift` columns */
     int depth;
     struct sp_error *err;
     bool failed;
@@ -190,12 +200,35 @@ bool sp_expand_call(struct sp_maker *m, struct sp_slice call); /* what stands be
 char *sp_expand_apart(struct sp_maker *m, const char *name);
 bool sp_expand_fail(struct sp_maker *m, enum sp_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-bool sp_expand_knows(struct sp_slice call); /* is there such a function? */
+bool sp_expand_knows(struct sp_slice call);        /* is there such a function? */
+struct sp_slice sp_slice_word(struct sp_slice *s); /* cuts the first word off, and a space */
 /* Cuts the next part off at a `|` outside braces; false at the end. */
 bool sp_slice_part(struct sp_slice *rest, struct sp_slice *part);
 bool sp_slice_has_choice(struct sp_slice s); /* a `|` outside braces */
+/* "?PERCENT body"; "? body" is one in two. False: neither a space nor a line end before the body.
+ */
+bool sp_slice_perhaps(struct sp_slice s, uint32_t *percent, struct sp_slice *body);
 /* The offset behind the brace that closes the one at s[0]. */
 size_t sp_slice_closing(const char *s, size_t n);
+
+/* The value of a slot of the current record, by its rule shown.SLOT, where {%text} is it. */
+bool sp_slot_write(struct sp_maker *m, int slot);
+/* Bytes from.. of the text are that slot of the current records: gold, and noted. */
+bool sp_slot_label(struct sp_maker *m, int slot, size_t from);
+
+/* ---- pages ---- */
+
+enum sp_code sp_page_load(struct sp_corpus *c, const char *dir, const char *file,
+                          struct sp_error *err);
+/* Is the layout a page? Then the maker's region and language are its own, and *levels its records'.
+ */
+bool sp_page_begin(struct sp_maker *m, const char *layout, struct sp_slice *levels);
+/* Its years will move to the document's date. */
+void sp_page_years(struct sp_maker *m);
+bool sp_page_at_mark(const char *s, size_t n);
+/* Writes the mark at s, replaced or not, and labels it. *length: bytes that were read. */
+bool sp_page_mark(struct sp_maker *m, const char *s, size_t n, size_t *length);
+bool sp_page_text(struct sp_maker *m, const char *s, size_t n); /* between marks and braces */
 
 /* Asks n questions about m->out, fewer where it gives no more. */
 bool sp_ask(struct sp_maker *m, uint32_t n, struct sp_cv *cv);
@@ -212,7 +245,8 @@ bool sp_ask_lack(struct sp_maker *m, struct sp_slice s);
 /* A note's text on one line; free() it; NULL: no memory. */
 char *sp_ask_line(const struct sp_text *t, size_t start, size_t end);
 
-bool sp_person_draw(struct sp_maker *m);
+/* Records of these levels, or of those that the rule `records` draws. */
+bool sp_person_draw(struct sp_maker *m, const struct sp_slice *levels);
 /* Draws a record that is not the person's into the last place of m->record. */
 bool sp_person_stranger(struct sp_maker *m);
 void sp_record_clear(struct sp_cv_record *r);

@@ -87,10 +87,11 @@ static bool draw_place(struct sp_maker *m, struct sp_cv_record *r) {
     return ok || sp_expand_fail(m, SP_E_DATA, "rule abroad: a region's name is too long");
 }
 
-/* The rule `records` gives levels, newest first: "master+bachelor school"; + is the same place. */
-static bool draw_levels(struct sp_maker *m) {
-    char *text = sp_expand_apart(m, "records");
-    if (!text) return false;
+/* The rule `records` gives levels, newest first: "master+bachelor school"; + is the same place. A
+ * page gives its own. */
+static bool draw_levels(struct sp_maker *m, const struct sp_slice *levels) {
+    char *text = levels ? strndup(levels->s, levels->n) : sp_expand_apart(m, "records");
+    if (!text) return sp_expand_fail(m, SP_E_DEVICE, "out of memory");
     uint32_t group = 0;
     bool ok = true;
     for (char *s = text; *s && ok;) {
@@ -109,10 +110,10 @@ static bool draw_levels(struct sp_maker *m) {
     return ok;
 }
 
-bool sp_person_draw(struct sp_maker *m) {
+bool sp_person_draw(struct sp_maker *m, const struct sp_slice *levels) {
     m->now_year = NOW_YEAR_LAST - sp_draw_int(&m->random, 0, NOW_YEARS);
     m->now_month = sp_draw_int(&m->random, 1, 12);
-    if (!draw_levels(m)) return false;
+    if (!draw_levels(m, levels)) return false;
     int since;
     if (!draw_number(m, "career", &since)) return false;
     int end = m->now_year - since;

@@ -42,7 +42,7 @@ static void *grow(void *p, uint32_t n, uint32_t *cap, size_t size) {
 }
 
 /* The rule of that name, made when it is new. NULL: no memory. */
-static struct sp_rule *rule_get(struct sp_corpus *c, const char *name, size_t n) {
+struct sp_rule *sp_rule_get(struct sp_corpus *c, const char *name, size_t n) {
     uint32_t *slot = find_slot(c, name, n);
     if (*slot) return &c->rule[*slot - 1];
     if (c->n_rule >= RULES_MAX) return NULL;
@@ -57,7 +57,8 @@ static struct sp_rule *rule_get(struct sp_corpus *c, const char *name, size_t n)
     return rule;
 }
 
-static bool rule_add(struct sp_rule *r, struct sp_slice body, uint32_t weight, bool heldout) {
+bool sp_rule_add(struct sp_rule *r, struct sp_slice body, uint32_t weight, bool heldout) {
+    if (!r) return false;
     if (r->n == r->cap) {
         uint32_t cap = r->cap ? r->cap * 2 : 4;
         struct sp_slice *b = reallocarray(r->body, cap, sizeof *b);
@@ -101,8 +102,8 @@ static struct sp_slice column(struct sp_slice line, int number) {
     return (struct sp_slice){end, 0};
 }
 
-static enum sp_code load_text(struct sp_corpus *c, const char *dir, const char *name, char **text,
-                              size_t *n, struct sp_error *err) {
+enum sp_code sp_rule_load_text(struct sp_corpus *c, const char *dir, const char *name, char **text,
+                               size_t *n, struct sp_error *err) {
     char path[4096];
     enum sp_code code = sp_path_join(path, sizeof path, dir, name, err);
     if (code) return code;
@@ -134,7 +135,7 @@ static enum sp_code load_list(struct sp_corpus *c, const char *dir, const char *
     file[n_file] = 0;
     char *text;
     size_t n;
-    enum sp_code code = load_text(c, dir, file, &text, &n, err);
+    enum sp_code code = sp_rule_load_text(c, dir, file, &text, &n, err);
     if (code) return code;
     struct sp_slice line;
     for (const char *at = text; next_line(&at, text + n, &line);) {
@@ -143,9 +144,9 @@ static enum sp_code load_list(struct sp_corpus *c, const char *dir, const char *
         char full[SP_RULE_NAME_MAX];
         int len = by ? snprintf(full, sizeof full, "%s.%.*s", name, (int)key.n, key.s)
                      : snprintf(full, sizeof full, "%s", name);
-        struct sp_rule *r = len < (int)sizeof full ? rule_get(c, full, (size_t)len) : NULL;
+        struct sp_rule *r = len < (int)sizeof full ? sp_rule_get(c, full, (size_t)len) : NULL;
         bool heldout = hash_name(value.s, value.n) % HELDOUT_ONE_IN == 0;
-        if (!r || !rule_add(r, value, 1, heldout))
+        if (!r || !sp_rule_add(r, value, 1, heldout))
             return sp_error_set(err, SP_E_DATA, "%s: too many or too long names", file);
         r->literal = true;
     }
@@ -157,7 +158,7 @@ static enum sp_code share_style(struct sp_corpus *c, struct sp_rule *r, struct s
                                 struct sp_rule **rule, struct sp_error *err) {
     uint32_t index = (uint32_t)(r - c->rule);
     const struct sp_rule *shared =
-        style.n < SP_RULE_NAME_MAX ? rule_get(c, style.s, style.n) : NULL;
+        style.n < SP_RULE_NAME_MAX ? sp_rule_get(c, style.s, style.n) : NULL;
     if (!shared) return sp_error_set(err, SP_E_DATA, "'%.*s' is no name", (int)style.n, style.s);
     *rule = &c->rule[index];
     (*rule)->mode = SP_RULE_ONCE;
@@ -180,7 +181,7 @@ static enum sp_code parse_head(struct sp_corpus *c, const char *dir, struct sp_s
         *rule = NULL;
         return load_list(c, dir, name, trimmed((struct sp_slice){rest.s + 1, rest.n - 1}), err);
     }
-    *rule = rule_get(c, name, n);
+    *rule = sp_rule_get(c, name, n);
     if (!*rule) return sp_error_set(err, SP_E_DATA, "too many rules (at most %d)", RULES_MAX);
     if (rest.n == 4 && memcmp(rest.s, "once", 4) == 0)
         (*rule)->mode = SP_RULE_ONCE;
@@ -194,7 +195,7 @@ static enum sp_code parse_head(struct sp_corpus *c, const char *dir, struct sp_s
     return SP_OK;
 }
 
-static bool balanced(struct sp_slice s) {
+bool sp_rule_balanced(struct sp_slice s) {
     int depth = 0;
     for (size_t i = 0; i < s.n; i++) {
         if (s.s[i] == '\\')
@@ -223,8 +224,8 @@ static enum sp_code parse_alternative(struct sp_rule *r, struct sp_slice line,
     }
     if (weight == 0 || weight > SP_RULE_WEIGHT_MAX)
         return sp_error_set(err, SP_E_DATA, "weight not from 1 to %d", SP_RULE_WEIGHT_MAX);
-    if (!balanced(line)) return sp_error_set(err, SP_E_DATA, "braces do not match");
-    if (!rule_add(r, line, weight, heldout)) return sp_error_memory(err, "the corpus");
+    if (!sp_rule_balanced(line)) return sp_error_set(err, SP_E_DATA, "braces do not match");
+    if (!sp_rule_add(r, line, weight, heldout)) return sp_error_memory(err, "the corpus");
     return SP_OK;
 }
 
@@ -232,7 +233,7 @@ static enum sp_code load_rules(struct sp_corpus *c, const char *dir, const char 
                                struct sp_error *err) {
     char *text;
     size_t n;
-    enum sp_code code = load_text(c, dir, name, &text, &n, err);
+    enum sp_code code = sp_rule_load_text(c, dir, name, &text, &n, err);
     struct sp_rule *rule = NULL;
     struct sp_slice line;
     const char *at = text;
@@ -266,9 +267,13 @@ static void settle(struct sp_rule *r, enum sp_corpus_split split) {
     r->n = kept;
 }
 
-static int is_rules(const struct dirent *d) {
+static bool is_pages(const char *name) {
+    size_t n = strlen(name);
+    return n > 6 && strcmp(name + n - 6, ".pages") == 0;
+}
+static int is_ours(const struct dirent *d) {
     size_t n = strlen(d->d_name);
-    return n > 6 && strcmp(d->d_name + n - 6, ".rules") == 0;
+    return is_pages(d->d_name) || (n > 6 && strcmp(d->d_name + n - 6, ".rules") == 0);
 }
 /* Not alphasort, which follows the locale. */
 static int by_bytes(const struct dirent **a, const struct dirent **b) {
@@ -279,7 +284,7 @@ enum sp_code sp_corpus_open(struct sp_corpus **corpus, const char *dir, enum sp_
                             struct sp_error *err) {
     *corpus = NULL;
     struct dirent **entry;
-    int n = scandir(dir, &entry, is_rules, by_bytes);
+    int n = scandir(dir, &entry, is_ours, by_bytes);
     if (n <= 0) {
         if (n == 0) free(entry);
         return sp_error_set(err, SP_E_NOINPUT,
@@ -293,7 +298,8 @@ enum sp_code sp_corpus_open(struct sp_corpus **corpus, const char *dir, enum sp_
     if (!c || !c->slot) code = sp_error_memory(err, "the corpus");
     if (!code) c->n_slot = 1 << 17, c->split = split;
     for (int i = 0; i < n; i++) {
-        if (!code) code = load_rules(c, dir, entry[i]->d_name, err);
+        const char *name = entry[i]->d_name;
+        if (!code) code = (is_pages(name) ? sp_page_load : load_rules)(c, dir, name, err);
         free(entry[i]);
     }
     free(entry);

@@ -179,6 +179,86 @@ refused() { # RULES MESSAGE: as printf writes the rules; the message behind the 
     refused 'never\n  a\n  {%%uper a}\n' 'x.rules:3: there is no function {%uper a}'
 }
 
+@test "mkresume: a page stands for many, with its own columns and years" {
+    mkdir -p "$BATS_TEST_TMPDIR/p"
+    cp "$TREE"/share/corpus/* "$BATS_TEST_TMPDIR/p/"
+    rm "$BATS_TEST_TMPDIR"/p/*.pages
+    printf '%s\n' '=== two-schools DE en master+bachelor' >"$BATS_TEST_TMPDIR/p/x.pages"
+    run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/p"
+    [ "$stderr" = "mkresume: $BATS_TEST_TMPDIR/p/x.pages:1: there is no level {master+bachelor}" ]
+    cat >"$BATS_TEST_TMPDIR/p/x.pages" <<'END'
+=== two-schools US en master bachelor
+{name} 2020-2021 \{x\} tel 20155 { a|b|c}
+⟦i1:University of Leeds⟧    here ⟦y1:2017 - 2019⟧
+⟦d1:M.Sc.⟧                  there
+{?60 ⟦i2:Hull⟧ ⟦d2:Bachelor⟧ of ⟦f2:Law⟧ ⟦y2:since 2024⟧
+}
+=== !one-school GB en bachelor bachelor
+{name} ⟦i1,2:Hull⟧ ⟦d1:BA⟧ and ⟦d2:LLB⟧
+END
+    pipe "mkresume --corpus $BATS_TEST_TMPDIR/p -n 400 --layout two-schools --slots 9" >"$BATS_TEST_TMPDIR/docs"
+    python3 - "$BATS_TEST_TMPDIR/docs" <<'P'
+import json, re, sys
+own, wide, second, moved, asked = 0, 0, 0, set(), set()
+for line in open(sys.argv[1]):
+    d = json.loads(line)
+    raw = d["text"].encode()
+    assert "⟦" not in d["text"] and "⟧" not in d["text"]
+    records = d["education"]
+    assert [r["degree"] and 1 for r in records] == [1] * len(records)
+    second += len(records) == 2
+    first = records[0]
+    years = re.search(r"(\d{4})\W+(\d{4})", first["year"]["text"])
+    assert int(years[2]) - int(years[1]) == 2
+    moved.add(int(years[1]))
+    own += first["institution"]["text"].lower() == "university of leeds"
+    asked |= {(kind, a) for _, answers, kind, _ in d["slots"] for a in answers if kind == "field"}
+    lines = d["text"].split("\n")
+    here = [l for l in lines if " here " in l and l.find("here") == 23]
+    wide += len(here)
+assert 40 < own < 130, own               # one in five
+assert moved >= set(range(2003, 2018)), moved
+assert 180 < second < 300, second
+assert wide - own > 30, (wide, own)      # where there was room, the column is kept
+assert ("field", "Law") in asked and len(asked) > 5, asked
+P
+    run -0 pipe "mkresume --corpus $BATS_TEST_TMPDIR/p -n 20 --layout one-school | grep -c '\"institution\", \[0, 1\]'"
+    [ "$output" = 20 ]
+    # held out, and drawn when the rule \`page' is
+    printf 'layout\n  999* {page}\n  !999* {page}\n' >"$BATS_TEST_TMPDIR/p/y.rules"
+    run -0 pipe "mkresume --corpus $BATS_TEST_TMPDIR/p -n 50 | grep -c '\"layout\": \"two-schools\"'"
+    [ "$output" -gt 15 ]
+    run -1 pipe "mkresume --corpus $BATS_TEST_TMPDIR/p -n 50 | grep -c one-school"
+    run -1 pipe "mkresume --corpus $BATS_TEST_TMPDIR/p -n 50 --split heldout | grep -c two-schools"
+}
+
+@test "mkresume: a mistake in a page is named with file and line" {
+    printf 'layout\n  a\n' | corpus
+    wrong() { # PAGE MESSAGE
+        printf '%s\n' '=== good-one US en school' 'text' "$1" >"$BATS_TEST_TMPDIR/c/p.pages"
+        run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/c"
+        echo "$stderr"
+        [ "$stderr" = "mkresume: $BATS_TEST_TMPDIR/c/p.pages:3: $2" ]
+    }
+    local form="is not NAME REGION LANGUAGE LEVEL..., with at most 12 levels"
+    wrong '=== x US en' "'x US en' $form"
+    wrong '=== nurse us en' "'nurse us en' $form"
+    wrong '=== nurse' "'nurse' $form"
+    wrong '=== good-one US en' "there is a layout good-one already"
+    wrong $'=== nurse US en\n{open' "braces do not match"
+    wrong $'=== nurse US en school\n⟦i1:X' "'⟦i1:X': the mark has no end"
+    wrong $'=== nurse US en school\n⟦q1:X⟧' "'⟦q1:X⟧': the mark is none of i (institution), d (degree), y (year), f (field)"
+    wrong $'=== nurse US en school\n⟦i2:X⟧ more' "'⟦i2:X⟧ more': the mark is of a record without a level"
+    wrong $'=== nurse US en school\n⟦i:X⟧' "'⟦i:X⟧': the mark has no record's number from 1 to 9"
+    wrong $'=== nurse US en school school\n⟦i2,1:X⟧' "'⟦i2,1:X⟧': the mark is of records that are no neighbours"
+    wrong $'=== nurse US en school\n⟦i1 X⟧' "'⟦i1 X⟧': the mark has no ':' behind its records"
+    wrong $'=== nurse US en school\n⟦i1:⟧' "'⟦i1:⟧': the mark is empty"
+    wrong $'=== nurse US en school\n⟦i1:a ⟦d1:b⟧⟧' "'⟦i1:a ⟦d1:b⟧⟧': the mark has another one in it"
+    printf 'text\n' >"$BATS_TEST_TMPDIR/c/p.pages"
+    run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/c"
+    [ "$stderr" = "mkresume: $BATS_TEST_TMPDIR/c/p.pages:1: a page begins with '=== NAME ...'" ]
+}
+
 person() { # rules for one layout: LEVELS YEARS-SINCE DOC, then lines of questions
     printf '%s\n' 'region' '  US en' 'records' "  $1" 'career' "  $2" 'gap' '  0' 'abroad' '  1*' \
         'missing' '  1*' 'layout' '  a' 'noise' '  1*' 'name' '  Jane Doe' \
