@@ -353,29 +353,13 @@ static bool call_level(struct sp_maker *m, struct sp_slice s) {
     return sp_expand_rule(m, name, strlen(name));
 }
 
-/* Is "an" said before it? By the first letter; by its name where letters are read one by one, as of
- * an MBA or an M.Sc. */
-static bool takes_an(const char *s, size_t n) {
-    size_t word = 0, small = 0, small_rest = 0;
-    while (word < n && isalnum((unsigned char)s[word]))
-        small += islower((unsigned char)s[word++]) != 0;
-    for (size_t i = word; i < n; i++) small_rest += islower((unsigned char)s[i]) != 0;
-    bool capitals = n > 1 && isupper((unsigned char)s[0]) && isupper((unsigned char)s[1]);
-    bool spelled = n == 1 || (word == 1 && s[1] == '.') ||
-                   (capitals && (small || (word <= 4 && (small_rest || n <= 5))));
-    if (spelled) return strchr("AEFHILMNORSX", *s) != NULL;
-    return n && strchr("AEIOUaeiou", *s) && strncasecmp(s, "uni", 3) != 0 &&
-           strncasecmp(s, "eu", 2) != 0 && strncasecmp(s, "one", 3) != 0 &&
-           strncasecmp(s, "use", 3) != 0;
-}
-
 /* {%an}: the article, by what is asked for, any where that is not there; {%an KIND}: by what is
  * noted. */
 static bool call_an(struct sp_maker *m, struct sp_slice s) {
     const struct sp_note *n = s.n ? sp_ask_note(m, s) : m->asked;
     if (!n) return done(m, sp_text_add(&m->out, "an", sp_draw_percent(&m->random, 20) ? 2 : 1));
     char *text = s.n ? noted_text(m, n) : sp_ask_line(m->doc, n->start, n->end);
-    bool vowel = text && takes_an(text, strlen(text)),
+    bool vowel = text && sp_text_takes_an(text, strlen(text)),
          ok = text && sp_text_add(&m->out, "an", vowel ? 2 : 1);
     free(text);
     return done(m, ok);

@@ -69,7 +69,7 @@ static enum sp_code check_levels(const struct sp_corpus *c, const char *dir, str
 enum sp_code sp_corpus_check(const struct sp_corpus *c, const char *dir, struct sp_error *err) {
     enum sp_code code = SP_OK;
     for (uint32_t i = 0; i < c->n_rule && !code; i++) {
-        if (strncmp(c->rule[i].name, "page.", 5) == 0)
+        if (strncmp(c->rule[i].name, "written.", 8) == 0)
             code = check_levels(c, dir, c->rule[i].body[0], err);
         for (uint32_t k = 0; k < c->rule[i].n && !code && !c->rule[i].literal; k++)
             code = check_body(c, dir, c->rule[i].body[k], err);

@@ -123,6 +123,8 @@ bool sp_edit_finish(struct sp_edit *e);
 size_t sp_utf8_next(const char *s, size_t at, size_t n); /* offset of the next code point */
 size_t sp_utf8_width(const char *s, size_t n);           /* code points */
 
+bool sp_text_takes_an(const char *s, size_t n); /* is "an" said before it, in English? */
+
 /* Layout operations on [from, end). All false when out of memory. */
 enum sp_case { SP_CASE_UPPER, SP_CASE_LOWER, SP_CASE_TITLE };
 bool sp_text_case(struct sp_text *t, size_t from, enum sp_case to);

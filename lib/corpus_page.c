@@ -1,6 +1,6 @@
 /* Pages: CVs written by hand, in which studies, names and years are replaced (man 5
  * statepipe-corpus). A page "=== NAME REGION LANGUAGE LEVEL..." becomes an alternative NAME of the
- * rule `page`, a layout doc.NAME, and its header page.NAME. */
+ * rule `written`, a layout doc.NAME, and its header written.NAME. */
 #include "corpus_internal.h"
 
 #include <ctype.h>
@@ -78,7 +78,7 @@ static enum sp_code add_page(struct sp_corpus *c, struct sp_slice head, struct s
     for (struct sp_slice level; (level = sp_slice_word(&rest)).n;) n_record++;
     bool ok = id.n > 2 && region.n == 2 && isupper((unsigned char)*region.s) && lang.n == 2 &&
               islower((unsigned char)*lang.s) && n_record <= SP_CV_RECORDS_MAX;
-    if (!ok || id.n + 5 >= sizeof name)
+    if (!ok || id.n + sizeof "written." > sizeof name)
         return sp_error_set(err, SP_E_DATA,
                             "'%.*s' is not NAME REGION LANGUAGE LEVEL..., with at most %d levels",
                             (int)head.n, head.s, SP_CV_RECORDS_MAX);
@@ -89,11 +89,11 @@ static enum sp_code add_page(struct sp_corpus *c, struct sp_slice head, struct s
     enum sp_code code = check_marks(body, n_record, err);
     if (code) return code;
     ok = sp_rule_add(sp_rule_get(c, name, (size_t)n), body, 1, false);
-    n = snprintf(name, sizeof name, "page.%.*s", (int)id.n, id.s);
+    n = snprintf(name, sizeof name, "written.%.*s", (int)id.n, id.s);
     struct sp_rule *header = sp_rule_get(c, name, (size_t)n);
     ok = ok && sp_rule_add(header, about, 1, false);
     if (ok) header->literal = true;
-    ok = ok && sp_rule_add(sp_rule_get(c, "page", 4), id, 1, heldout);
+    ok = ok && sp_rule_add(sp_rule_get(c, "written", 7), id, 1, heldout);
     return ok ? SP_OK : sp_error_memory(err, "the corpus");
 }
 
@@ -124,7 +124,7 @@ enum sp_code sp_page_load(struct sp_corpus *c, const char *dir, const char *file
 
 bool sp_page_begin(struct sp_maker *m, const char *layout, struct sp_slice *levels) {
     char name[SP_RULE_NAME_MAX];
-    int n = snprintf(name, sizeof name, "page.%s", layout);
+    int n = snprintf(name, sizeof name, "written.%s", layout);
     const struct sp_rule *r = n < (int)sizeof name ? sp_rule_find(m->c, name, (size_t)n) : NULL;
     *levels = (struct sp_slice){NULL, 0};
     if (!r) return false;

@@ -1,8 +1,10 @@
 /* Text that grows, with labelled spans that follow every rewriting of it. */
 #include "corpus_internal.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <utf8proc.h>
 
 /* ---- random numbers ---- */
@@ -177,6 +179,24 @@ bool sp_edit_finish(struct sp_edit *e) {
     free(e->s);
     free(e->source);
     return ok;
+}
+
+/* ---- words ---- */
+
+/* Is "an" said before it? By the first letter; by its name where letters are read one by one, as of
+ * an MBA or an M.Sc. */
+bool sp_text_takes_an(const char *s, size_t n) {
+    size_t word = 0, small = 0, small_rest = 0;
+    while (word < n && isalnum((unsigned char)s[word]))
+        small += islower((unsigned char)s[word++]) != 0;
+    for (size_t i = word; i < n; i++) small_rest += islower((unsigned char)s[i]) != 0;
+    bool capitals = n > 1 && isupper((unsigned char)s[0]) && isupper((unsigned char)s[1]);
+    bool spelled = n == 1 || (word == 1 && s[1] == '.') ||
+                   (capitals && (small || (word <= 4 && (small_rest || n <= 5))));
+    if (spelled) return strchr("AEFHILMNORSX", *s) != NULL;
+    return n && strchr("AEIOUaeiou", *s) && strncasecmp(s, "uni", 3) != 0 &&
+           strncasecmp(s, "eu", 2) != 0 && strncasecmp(s, "one", 3) != 0 &&
+           strncasecmp(s, "use", 3) != 0;
 }
 
 /* ---- operations ---- */

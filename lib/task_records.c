@@ -302,6 +302,49 @@ static void finish(struct sp_records *r, const struct sp_head *head, const char 
     r->n = kept;
 }
 
+/* ---- lists ---- */
+
+/* Spans of one field in a row, none of which begins a record: places in one list and their titles
+ * in another, or years in a column of their own. */
+#define RUN_MAX 16
+struct run {
+    struct sp_span span[RUN_MAX];
+    size_t n;
+    enum sp_field field;
+};
+
+static enum sp_code add_span(struct sp_records *r, struct tag_parts parts,
+                             const struct sp_span *span, size_t *family, struct sp_error *err) {
+    bool taken = r->n > 0 && r->item[r->n - 1].field[parts.field].there;
+    if (r->n == 0 || parts.prefix == 'N' || parts.prefix == 'S' || taken) {
+        if (parts.prefix != 'S') {
+            share_institution(r, *family);
+            *family = r->n;
+        }
+        enum sp_code code = append(r, err);
+        if (code) return code;
+    }
+    r->item[r->n - 1].field[parts.field] = *span;
+    return SP_OK;
+}
+
+/* One each for the last records, in their order, where all of these lack the field. */
+static enum sp_code end_run(struct sp_records *r, struct run *run, size_t *family,
+                            struct sp_error *err) {
+    size_t n = run->n;
+    bool list = n > 1 && n <= r->n;
+    for (size_t i = 0; list && i < n; i++) list = !r->item[r->n - n + i].field[run->field].there;
+    enum sp_code code = SP_OK;
+    for (size_t i = 0; i < n && !code; i++) {
+        if (list)
+            r->item[r->n - n + i].field[run->field] = run->span[i];
+        else
+            code = add_span(r, (struct tag_parts){'B', run->field}, &run->span[i], family, err);
+    }
+    run->n = 0;
+    return code;
+}
+
 enum sp_code sp_records_from_tags(const struct sp_head *head, const uint32_t *tag, const float *p,
                                   const uint64_t *span, size_t n, const char *text, size_t n_text,
                                   struct sp_records *out, struct sp_error *err) {
@@ -309,20 +352,23 @@ enum sp_code sp_records_from_tags(const struct sp_head *head, const uint32_t *ta
         .head = head, .tag = tag, .p = p, .span = span, .n = n, .text = text, .n_text = n_text};
     struct tag_parts parts;
     struct sp_span found;
+    struct run run = {.n = 0};
     size_t family = 0; /* the first record of those that share an institution */
+    enum sp_code code = SP_OK;
     out->n = 0;
-    while (next_span(&s, &parts, &found)) {
-        bool taken = out->n > 0 && out->item[out->n - 1].field[parts.field].there;
-        if (out->n == 0 || parts.prefix == 'N' || parts.prefix == 'S' || taken) {
-            if (parts.prefix != 'S') {
-                share_institution(out, family);
-                family = out->n;
-            }
-            enum sp_code code = append(out, err);
-            if (code) return code;
+    while (!code && next_span(&s, &parts, &found)) {
+        bool begins = parts.prefix == 'N' || parts.prefix == 'S';
+        if (begins || parts.field != run.field || run.n == RUN_MAX)
+            code = end_run(out, &run, &family, err);
+        if (!code && begins) {
+            code = add_span(out, parts, &found, &family, err);
+        } else if (!code) {
+            run.field = parts.field;
+            run.span[run.n++] = found;
         }
-        out->item[out->n - 1].field[parts.field] = found;
     }
+    if (!code) code = end_run(out, &run, &family, err);
+    if (code) return code;
     share_institution(out, family);
     merge_halves(out, text);
     adopt_institutions(out, text);
