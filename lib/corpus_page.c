@@ -223,6 +223,18 @@ static void read_period(struct sp_maker *m, struct sp_cv_record *r, const char *
     p->y2 = last;
 }
 
+/* What is printed is what the records of a mark have, for questions. */
+static bool keep_value(struct sp_maker *m, const struct mark *mark, size_t from) {
+    for (uint32_t i = 0; i < mark->n; i++) {
+        char **value = &m->record[mark->first + i].value[mark->slot];
+        char *copy = sp_ask_line(&m->out, from, m->out.n);
+        if (!copy) return sp_expand_fail(m, SP_E_DEVICE, "out of memory");
+        free(*value);
+        *value = copy;
+    }
+    return true;
+}
+
 bool sp_page_mark(struct sp_maker *m, const char *s, size_t n, size_t *length) {
     struct mark mark;
     const char *wrong = read_mark(s, n, &mark, length);
@@ -240,6 +252,7 @@ bool sp_page_mark(struct sp_maker *m, const char *s, size_t n, size_t *length) {
             read_period(m, r + i, m->out.s + from, m->out.n - from);
         m->period = r->period;
     }
+    if (ok && mark.slot != SP_YEAR && (own || mark.n > 1)) ok = keep_value(m, &mark, from);
     ok = ok && sp_slot_label(m, mark.slot, from);
     m->group = SP_GROUP_PRESENT;
     m->drift += (int)sp_utf8_width(m->out.s + from, m->out.n - from) -
