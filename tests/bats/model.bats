@@ -169,8 +169,8 @@ END
     run -1 "$TREE/tests/eval/marked.py" bad
     [ "$output" = "marked: bad: record 1 has two of degree" ]
     run -0 "$TREE/tests/eval/marked.py" "$TREE"/tests/eval/written/*.txt
-    [ ${#lines[@]} -eq 70 ]
-    [ "$(grep -o '"institution": ' <<<"$output" | wc -l)" = 192 ]
+    [ ${#lines[@]} -eq 115 ]
+    [ "$(grep -o '"institution": ' <<<"$output" | wc -l)" = 329 ]
     run -0 "$TREE/tests/eval/marked.py" --questions "$TREE"/tests/eval/written/*.txt
-    [ ${#lines[@]} -eq 80 ]
+    [ ${#lines[@]} -eq 159 ]
 }

@@ -8,8 +8,9 @@ A line "=== ID GROUP" begins a CV; lines "? QUERY = ANSWER | ANSWER" behind it a
 text follows. In the text ⟦i1:University of Leeds⟧ is the institution of record 1, d the degree, y
 the year; ⟦i1,2:MIT⟧ belongs to two records. The marks are taken out. Standard library only.
 
-written/a.txt and written/b.txt hold 70 CVs of invented persons by a writer who had not seen the
-corpus. a.txt was looked at while layouts were added to it, b.txt was not. Never train on them.
+written/*.txt hold 115 CVs of invented persons by writers who had not seen the corpus. a.txt was
+looked at while layouts were added to it; b.txt, and c.txt, which is harder, were not. Never train
+on them.
 """
 import json
 import re
