@@ -30,15 +30,20 @@ static bool bad(struct sp_maker *m, const char *name) {
     return sp_expand_fail(m, SP_E_DATA, "{%%%s ...}: cannot read its argument", name);
 }
 
+static bool no_number(struct sp_maker *m, struct sp_slice w) {
+    return sp_expand_fail(m, SP_E_DATA, "'%.*s' is not a number, or one from A to B (A-B)",
+                          (int)w.n, w.s);
+}
+
 static bool number(struct sp_maker *m, struct sp_slice *s, int *out) {
     struct sp_slice w = sp_slice_word(s);
     char text[16];
-    if (!w.n || w.n >= sizeof text) return bad(m, "number");
+    if (!w.n || w.n >= sizeof text) return no_number(m, w);
     memcpy(text, w.s, w.n);
     text[w.n] = 0;
     char *end;
     long v = strtol(text, &end, 10);
-    if (*end || v < 0 || v > COLUMN_MAX) return bad(m, "number");
+    if (*end || v < 0 || v > COLUMN_MAX) return no_number(m, w);
     *out = (int)v;
     return true;
 }
@@ -48,11 +53,11 @@ static bool drawn_number(struct sp_maker *m, struct sp_slice *s, int *out) {
     struct sp_slice w = sp_slice_word(s);
     char text[32];
     int low, high;
-    if (w.n >= sizeof text) return bad(m, "int");
+    if (w.n >= sizeof text) return no_number(m, w);
     memcpy(text, w.s, w.n);
     text[w.n] = 0;
     int n = sscanf(text, "%d-%d", &low, &high);
-    if (n < 1 || low < 0) return bad(m, "int");
+    if (n < 1 || low < 0) return no_number(m, w);
     *out = n == 1 ? low : sp_draw_int(&m->random, low, high);
     return true;
 }

@@ -14,17 +14,22 @@ static bool known(const struct sp_corpus *c, struct sp_slice name) {
     return false;
 }
 
-/* `what`, and where `name` stands: a rule's body points into the text of its file. */
+void sp_corpus_place(const struct sp_corpus *c, const char *dir, const char *at,
+                     struct sp_error *err) {
+    for (uint32_t i = 0; i < c->n_file; i++) {
+        const struct sp_corpus_file *f = &c->file[i];
+        if (at < f->text || at > f->text + f->n) continue;
+        int line = 1;
+        for (const char *p = f->text; p < at; p++) line += *p == '\n';
+        sp_error_prefix(err, "%s%s%s:%d", dir, *dir ? "/" : "", f->name, line);
+    }
+}
+
+/* `what` is wrong with `name`, which is a part of a body. */
 static enum sp_code refuse(const struct sp_corpus *c, const char *dir, const char *what,
                            struct sp_slice name, struct sp_error *err) {
     sp_error_set(err, SP_E_DATA, "%s {%.*s}", what, (int)name.n, name.s);
-    for (uint32_t i = 0; i < c->n_file; i++) {
-        const struct sp_corpus_file *f = &c->file[i];
-        if (name.s < f->text || name.s > f->text + f->n) continue;
-        int line = 1;
-        for (const char *p = f->text; p < name.s; p++) line += *p == '\n';
-        sp_error_prefix(err, "%s/%s:%d", dir, f->name, line);
-    }
+    sp_corpus_place(c, dir, name.s, err);
     return SP_E_DATA;
 }
 

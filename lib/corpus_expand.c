@@ -182,6 +182,8 @@ static bool expand_body(struct sp_maker *m, const struct sp_rule *r, uint32_t k)
     struct sp_slice body = r->body[k];
     if (r->literal) return add(m, body.s, body.n);
     if (sp_expand(m, body.s, body.n)) return true;
+    if (!m->placed) sp_corpus_place(m->c, "", body.s, m->err);
+    m->placed = true;
     return false;
 }
 

@@ -57,6 +57,9 @@ const struct sp_rule *sp_rule_find(const struct sp_corpus *c, const char *name, 
 /* Every rule and function that a body names is there, in some region or language at least; else
  * SP_E_DATA with the file and the line (corpus_check.c). */
 enum sp_code sp_corpus_check(const struct sp_corpus *c, const char *dir, struct sp_error *err);
+/* Puts DIR/FILE:LINE of what a body points at, into the text of its file, before the message. */
+void sp_corpus_place(const struct sp_corpus *c, const char *dir, const char *at,
+                     struct sp_error *err);
 
 struct sp_rule *sp_rule_get(struct sp_corpus *c, const char *name, size_t n); /* NULL: no memory */
 /* r may be NULL; false: no memory. */
@@ -191,7 +194,7 @@ struct sp_maker {
     int shift, drift;      /* replaced text on its line has moved by `drift` columns */
     int depth;
     struct sp_error *err;
-    bool failed;
+    bool failed, placed; /* the error says where */
 };
 
 /* Appends; false: m->err is set. */

@@ -396,7 +396,18 @@ an MSc from ?__ | = | MIT' ]
 @test "mkresume: rules without end are stopped" {
     printf 'region\n  US en\nrecords\n  1*\ncareer\n  0\nlayout\n  a\nnoise\n  1*\ndoc.a\n  {doc.a}\n' | corpus
     run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/c"
-    [ "$stderr" = "mkresume: document 0: rules nest over 64 deep" ]
+    [ "$stderr" = "mkresume: document 0: x.rules:12: rules nest over 64 deep" ]
+}
+
+@test "mkresume: what is found only when it is drawn is named with file and line too" {
+    wrong() { # DOC MESSAGE
+        printf '%s\n' region '  US en' records '  1*' career '  0' layout '  a' noise '  1*' doc.a "  $1" | corpus
+        run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/c"
+        [ "$stderr" = "mkresume: document 0: x.rules:12: $2" ]
+    }
+    wrong 'a {%repeat x A}' "'x' is not a number, or one from A to B (A-B)"
+    wrong '{%pad far b}' "'far' is not a number, or one from A to B (A-B)"
+    wrong '{%with nothing a}' '{%with ...}: cannot read its argument'
 }
 
 @test "mkresume: no corpus, a bad option, an operand, a full disk" {
