@@ -140,6 +140,16 @@ END
     [ "$output" = "{'degree+year': 0.125}" ]
 }
 
+@test "the scorer: groups by several keys, and a key that no document has" {
+    cd "$BATS_TEST_TMPDIR" || exit 70
+    pipe "mkresume -n 30 --split heldout" >gold
+    run -0 "$TREE/tests/eval/score.py" --by lang --by layout gold gold
+    [[ $output == *$'\nen '*"exact F1 institution 1.00 degree 1.00 year 1.00 record 1.00"* ]]
+    [[ $output == *$'\nsections '* ]]
+    run -65 "$TREE/tests/eval/score.py" --by colour gold gold
+    [ "${lines[-1]}" = 'score: no gold document has "colour"' ]
+}
+
 @test "marked CVs: records, shared institutions, questions; marks that do not match" {
     cd "$BATS_TEST_TMPDIR" || exit 70
     cat >cvs <<'END'

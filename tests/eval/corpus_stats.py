@@ -9,10 +9,10 @@ that are no gold. A name is composed when it is on no list of the corpus and not
 rule.
 """
 import collections
-import json
 import os
 import re
-import sys
+
+import commandline
 
 YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 PLACE = re.compile(
@@ -23,10 +23,9 @@ PLACE = re.compile(
 def listed(folder):
     names = set()
     for file in ("universities.tsv", "schools.txt"):
-        with open(os.path.join(folder, file), encoding="utf8") as f:
+        with commandline.opened(os.path.join(folder, file)) as f:
             names |= {line.split("\t")[0].strip().casefold() for line in f}
-    with open(os.path.join(folder, "inst.rules"), encoding="utf8") as f:
-        known = re.search(r"^inst\.known\n  \{(.*)\}$", f.read(), re.M)
+    known = re.search(r"^inst\.known\n  \{(.*)\}$", commandline.read(os.path.join(folder, "inst.rules")), re.M)
     return names | {n.casefold() for n in known.group(1).split("|")}
 
 
@@ -46,12 +45,13 @@ def outside(text, spans):
 
 def main():
     here = os.path.dirname(os.path.abspath(__file__))
-    folder = sys.argv[1] if len(sys.argv) > 1 else os.path.join(here, "../../share/corpus")
-    names = listed(folder)
+    parser = commandline.Parser(__doc__)
+    parser.add_argument("folder", metavar="CORPUS_DIR", nargs="?",
+                        default=os.path.join(here, "../../share/corpus"))
+    names = listed(parser.parse_args().folder)
     length, count = [], collections.Counter()
     lang, layout, records, kind = (collections.Counter() for _ in range(4))
-    for line in sys.stdin:
-        d = json.loads(line)
+    for d in commandline.load("-", "text", "lang", "layout", "education", "spans"):
         raw = d["text"].encode()
         length.append(len(d["text"]))
         lang[d["lang"]] += 1
@@ -74,6 +74,8 @@ def main():
             kind[what] += 1
             count["unknown"] += answers[0] == "unknown"
     n = len(length)
+    if n == 0:
+        commandline.fail(commandline.BAD_DATA, "there are no documents: give them on standard input")
     length.sort()
     print("documents %d, characters: mean %.0f" % (n, sum(length) / n) + "".join(
         ", p%g %d" % (q, length[min(n - 1, int(n * q / 100))]) for q in (0, 5, 25, 50, 75, 90, 95, 99, 100)))
@@ -82,20 +84,19 @@ def main():
     print("languages, %%: %s" % percent(lang, n))
     print("layouts, %%: %s" % percent(layout, n))
     print("records in a document, %%: %s" % percent(records, n))
-    total = sum(k * v for k, v in records.items())
+    total = max(1, sum(k * v for k, v in records.items()))
     print("records without institution %.1f %%, degree %.1f %%, year %.1f %%" % tuple(
         100 * count["without " + f] / total for f in ("institution", "degree", "year")))
     for what in ("years", "institutions"):
         gold, other = count[what + ", gold"], count[what + ", other"]
-        print("%s: %d gold, %d others (%.2f to one)" % (what, gold, other, other / gold))
+        print("%s: %d gold, %d others (%.2f to one)" % (what, gold, other, other / max(1, gold)))
     print("institution names that are composed, in another case or damaged: %.1f %%" % (
-        100 * count["composed"] / count["institutions, gold"]))
+        100 * count["composed"] / max(1, count["institutions, gold"])))
     if kind:
         asked = sum(kind.values())
-        print("questions %d, %%: %s; unknown %.1f" % (asked, percent(kind, asked), 100 * count["unknown"] / asked))
+        print("questions %d, %%: %s; unknown %.1f" % (
+            asked, percent(kind, asked), 100 * count["unknown"] / asked))
 
 
 if __name__ == "__main__":
-    if "--help" in sys.argv:
-        sys.exit(__doc__)
     main()

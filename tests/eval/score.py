@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 """Score extracted records against a gold set: precision, recall and F1 of fields and whole records.
 
-    score.py GOLD.jsonl PREDICTED.jsonl [--by KEY] [--errors N] [--reliability] [--doubt]
+    score.py GOLD.jsonl PREDICTED.jsonl [--by KEY]... [--errors N] [--reliability] [--doubt]
              [--calibration]
 
 Both hold {"id", "education": [{"institution", "degree", "year"}]} per line. A field is null, a text
 or {"text"}; a gold field perhaps with other right answers in "alts", and for years "start_year"
-and "end_year". Gold comes from `mkresume` or from people,
-predictions from `extract -o jsonl`.
+and "end_year". Gold comes from `mkresume` or from people, predictions from `extract -o jsonl`.
 
 exact    Texts are equal after NFKC, case folding and with punctuation and spaces levelled. Of
          years the end is equal, and the start where the prediction has one.
@@ -17,21 +16,20 @@ The records of a document are paired so that as many fields as possible are righ
 assignment for up to 9 records against 5, greedily above. A field without a right partner is wrong.
 A record is right when all its fields are, null ones included. Behind every F1 stands its 95 %
 interval: of 1000 draws of as many documents, with replacement. --by groups the documents by a key
-of the gold, --errors shows what was wrong. --reliability shows, for records by their p, how many
-are right. --doubt shows, for records by the fields they have, how many are wrong of those all of
-whose fields have p >= 0.9: what a model's config.json calls doubt (with `extract --record-p 0`).
---calibration fits slope and intercept of the log odds of p to how many records were right, as
+of the gold (lang, layout, group), --errors shows what was wrong. --reliability shows, for records
+by their p, how many are right. --doubt shows, for records by the fields they have, how many are
+wrong of those all of whose fields have p >= 0.9: what a model's config.json calls doubt (with
+`extract --record-p 0`). --calibration fits slope and intercept of the log odds of p to how many records were right, as
 config.json has them (of a model without). Standard library only.
 """
-import argparse
 import collections
 import itertools
-import json
 import math
 import random
 import re
-import sys
 import unicodedata
+
+import commandline
 
 FIELDS = ("institution", "degree", "year")
 BINS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
@@ -224,19 +222,13 @@ def intervals(gold, predicted, relaxed):
     return {of: (sorted(v)[cut], sorted(v)[-cut - 1]) for of, v in f1.items()}
 
 
-def load(path):
-    with open(path, encoding="utf-8") as f:
-        return [json.loads(line) for line in f if line.strip()]
-
-
-def load_records(path):
-    docs = load(path)
-    for i, doc in enumerate(docs, 1):
-        if "id" not in doc or "education" not in doc:
-            sys.exit(f'score: {path}: document {i} has no "id" or no "education"')
-        for record in doc["education"] or []:
-            texts = {f: {"text": record[f]} for f in FIELDS if isinstance(record.get(f), str)}
-            record.update(texts)
+def load_records(path, *keys):
+    """Documents with records, whose fields are null or {"text"}."""
+    docs = list(commandline.load(path, "id", "education", *keys))
+    for doc in docs:
+        doc["education"] = doc["education"] or []
+        for record in doc["education"]:
+            record.update({f: {"text": record[f]} for f in FIELDS if isinstance(record.get(f), str)})
     return docs
 
 
@@ -302,9 +294,11 @@ def show_calibration(gold, predicted):
 
 
 def show_groups(gold, predicted, key):
+    if not any(key in d for d in gold):
+        commandline.fail(commandline.BAD_DATA, f'no gold document has "{key}"')
     groups = collections.defaultdict(list)
     for d in gold:
-        groups[str(d.get(key))].append(d)
+        groups[str(d.get(key, "-"))].append(d)
     for name, docs in sorted(groups.items()):
         exact, relaxed = (evaluate(docs, predicted, r) for r in (False, True))
         fields = " ".join(f"{f} {exact.scores(f)[2]:.2f}" for f in FIELDS + ("record",))
@@ -313,22 +307,20 @@ def show_groups(gold, predicted, key):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = commandline.Parser(__doc__)
     parser.add_argument("gold")
     parser.add_argument("predicted")
-    parser.add_argument("--by", metavar="KEY")
+    parser.add_argument("--by", metavar="KEY", action="append", default=[])
     parser.add_argument("--errors", metavar="N", type=int, default=0)
     parser.add_argument("--reliability", action="store_true")
     parser.add_argument("--doubt", action="store_true")
     parser.add_argument("--calibration", action="store_true")
     args = parser.parse_args()
     gold = load_records(args.gold)
-    predicted = {d["id"]: [record_of(r) for r in d["education"] or []]
-                 for d in load_records(args.predicted)}
+    predicted = {d["id"]: [record_of(r) for r in d["education"]] for d in load_records(args.predicted)}
     show(gold, predicted)
-    if args.by:
-        show_groups(gold, predicted, args.by)
+    for key in args.by:
+        show_groups(gold, predicted, key)
     if args.reliability:
         show_reliability(gold, predicted)
     if args.doubt:

@@ -12,7 +12,8 @@ import argparse
 import collections
 import re
 
-from score import load, text_key, text_of
+from commandline import load
+from score import text_key, text_of
 
 ARTICLE = re.compile(r"^(an?|the|une?|uno|una|eine?) ")
 

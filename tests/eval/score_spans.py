@@ -9,8 +9,7 @@ come from `extract -o jsonl`. Each field by itself, relaxed: the distinct texts 
 paired, a text without a partner is invented or missed. Where labels are noisy this ranks models; it
 does not say how good one is. Standard library only.
 """
-import argparse
-
+import commandline
 import score
 
 LABELS = {"College Name": "institution", "Degree": "degree", "Graduation Year": "year"}
@@ -48,16 +47,15 @@ def pair(gold, predicted, field):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = commandline.Parser(__doc__)
     parser.add_argument("gold")
     parser.add_argument("predicted")
     parser.add_argument("--errors", metavar="N", type=int, default=0)
     args = parser.parse_args()
-    found = {d["id"]: d["education"] or [] for d in score.load(args.predicted)}
+    found = {d["id"]: d["education"] or [] for d in commandline.load(args.predicted, "id", "education")}
     total = {field: [0, 0, 0] for field in score.FIELDS}
     errors = []
-    for doc in score.load(args.gold):
+    for doc in commandline.load(args.gold, "id", "text", "spans"):
         for label, field in LABELS.items():
             gold = distinct((doc["text"][a:b] for a, b, name in doc["spans"] if name == label), field)
             predicted = distinct((score.text_of(r.get(field)) for r in found.get(doc["id"], [])), field)
