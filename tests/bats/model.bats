@@ -150,6 +150,28 @@ END
     [ "${lines[-1]}" = 'score: no gold document has "colour"' ]
 }
 
+@test "the rule baseline: headings, gaps between records, one field is none" {
+    cd "$BATS_TEST_TMPDIR" || exit 70
+    cat >cv <<'END'
+Jo Doe
+Experience
+2015 - now  Technician, University of Nowhere
+Education
+2012 - 2014  MSc Physics
+ETH Zürich
+
+2009 - 2012  BSc Physics
+University of Basel, Switzerland
+
+2001
+Languages
+German, Hochschule level 2003
+END
+    python3 -c 'import json; print(json.dumps({"id": "a", "text": open("cv").read()}))' >gold
+    run -0 "$TREE/tests/eval/baseline.py" gold
+    [ "$output" = '{"id": "a", "education": [{"institution": "ETH Zürich", "degree": "MSc", "year": "2012 - 2014"}, {"institution": "University of Basel", "degree": "BSc", "year": "2009 - 2012"}]}' ]
+}
+
 @test "marked CVs: records, shared institutions, questions; marks that do not match" {
     cd "$BATS_TEST_TMPDIR" || exit 70
     cat >cvs <<'END'
