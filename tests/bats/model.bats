@@ -172,6 +172,34 @@ END
     [ "$output" = '{"id": "a", "education": [{"institution": "ETH Zürich", "degree": "MSc", "year": "2012 - 2014"}, {"institution": "University of Basel", "degree": "BSc", "year": "2009 - 2012"}]}' ]
 }
 
+@test "unanswerable questions: each is put to every CV, and what is invented is counted" {
+    cd "$BATS_TEST_TMPDIR" || exit 70
+    echo '{"id": "a", "text": "Jo Doe\nBaker", "education": []}
+{"id": "b", "text": "baker", "education": null}' >gold
+    printf '# none\n\nhat\t{name} wears a ?__\nfar\tParis: ?__\n' >templates
+    run -0 "$TREE/tests/eval/questions.py" --unanswerable templates gold
+    [ ${#lines[@]} -eq 4 ]
+    [[ ${lines[0]} == *'"query": "Jo Doe wears a ?__", "answers": ["unknown"], "kind": "hat"}' ]]
+    [[ ${lines[2]} == *'"query": "This person wears a ?__"'* ]]
+    echo "$output" >asked
+    echo '{"id": "c", "query": "?__", "answers": ["Baker"], "kind": "role"}' >>asked
+    cat >given <<'END'
+{"id": "a-unanswerable-0", "answers": [{"text": "unknown", "p": 0.9}]}
+{"id": "a-unanswerable-1", "answers": [{"text": "Baker", "p": 0.5}, {"text": "unknown", "p": 0.4}]}
+{"id": "b-unanswerable-0", "answers": [{"text": "baker", "p": 0.4}]}
+{"id": "c", "answers": [{"text": "unknown", "p": 0.9}]}
+END
+    run -0 "$TREE/tests/eval/score_slots.py" asked given
+    [ "$(grep ^with <<<"$output" | tr -s ' ')" = "without an answer 4 questions unknown first 0.250 wrong with p >= 0.50 0.250
+with an answer 1 questions unknown first 1.000 wrong with p >= 0.50 0.000" ]
+    [[ ${lines[-1]} == "all "*" 5 questions  first 0.200  relaxed 0.200  one of five 0.400" ]]
+    printf 'far\tParis\n' >templates
+    run -65 "$TREE/tests/eval/questions.py" --unanswerable templates gold
+    [ "$output" = "questions: templates: line 1 is no kind, tab and statement with ?__" ]
+    "$TREE/tests/eval/questions.py" --unanswerable "$TREE/tests/eval/unanswerable.txt" gold >asked
+    [ "$(grep -c . asked)" = 80 ]
+}
+
 @test "marked CVs: records, shared institutions, questions; marks that do not match" {
     cd "$BATS_TEST_TMPDIR" || exit 70
     cat >cvs <<'END'

@@ -3,18 +3,22 @@
 
     questions.py GOLD.jsonl >QUESTIONS.jsonl
     questions.py --slots CVS.jsonl >QUESTIONS.jsonl
+    questions.py --unanswerable TEMPLATES GOLD.jsonl >QUESTIONS.jsonl
 
 With --slots the questions are those that `mkresume --slots` asked of its CVs. Else GOLD holds
 {"id", "text", "education"} per line, as for score.py. A question is {"id", "doc", "query",
 "answers", "kind"}, as `fill --jsonl` reads it and score_slots.py scores it: for every record the
 institution, degree or year is asked, given what else is known of it. Answers are the gold text and
 its alternatives; where several records fit the question, those of all of them. Of years the last
-one is asked, or all of them. No random numbers: the same input gives the same output. Standard
-library only.
+one is asked, or all of them. With --unanswerable every CV is asked what TEMPLATES (unanswerable.txt)
+has, where the answer is "unknown". No random numbers: the same input gives the same output.
+Standard library only.
 """
 import json
 import re
-import sys
+
+import commandline
+from score import load_records
 
 YEAR = re.compile(r"(?<!\d)(?:1[6-9]|20)\d\d(?!\d)")
 NO_NAME = re.compile(
@@ -34,7 +38,7 @@ FORMS = (
 
 
 def name_of(text):
-    """What stands behind "Name:", or the first line that looks like a person's name."""
+    """What stands behind "Name:", or the first line that looks like a person's name, or None."""
     named = NAMED.search(text)
     if named:
         return named.group(1) or named.group(2)
@@ -44,7 +48,7 @@ def name_of(text):
         if 2 <= len(words) <= 4 and not NO_NAME.search(plain) and all(
                 w[0].isupper() for w in words if len(w) > 2):
             return plain
-    return "The candidate"
+    return None
 
 
 def texts(field):
@@ -70,7 +74,7 @@ def known(record):
 
 
 def questions(document):
-    name = name_of(document["text"])
+    name = name_of(document["text"]) or "The candidate"
     records = document["education"]
     for i, record in enumerate(records):
         have = known(record)
@@ -100,14 +104,42 @@ def asked(document):
                "answers": answers, "kind": kind}
 
 
-def main(path, make):
-    with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            for question in make(json.loads(line)):
-                print(json.dumps(question, ensure_ascii=False))
+def templates(path):
+    """(kind, statement) of each line; empty ones and comments are passed over."""
+    out = []
+    for i, line in enumerate(commandline.read(path).split("\n"), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        kind, _, statement = line.partition("\t")
+        if "?__" not in statement:
+            commandline.fail(commandline.BAD_DATA, f"{path}: line {i} is no kind, tab and statement with ?__")
+        out.append((kind, statement))
+    return out
+
+
+def unanswerable(document, forms):
+    name = name_of(document["text"]) or "this person"
+    for i, (kind, form) in enumerate(forms):
+        query = form.replace("{name}", name)
+        yield {"id": f"{document['id']}-unanswerable-{i}", "doc": document["text"],
+               "query": query[0].upper() + query[1:], "answers": ["unknown"], "kind": kind}
+
+
+def main():
+    parser = commandline.Parser(__doc__)
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--slots", action="store_true")
+    ways.add_argument("--unanswerable", metavar="TEMPLATES")
+    parser.add_argument("file", metavar="GOLD.jsonl")
+    args = parser.parse_args()
+    forms = templates(args.unanswerable) if args.unanswerable else []
+    docs = commandline.load(args.file, "id", "text", "slots") if args.slots else load_records(args.file, "text")
+    for document in docs:
+        made = (asked(document) if args.slots else unanswerable(document, forms) if args.unanswerable
+                else questions(document))
+        for question in made:
+            print(json.dumps(question, ensure_ascii=False))
 
 
 if __name__ == "__main__":
-    if "--help" in sys.argv or len(sys.argv) != 2 + (sys.argv[1:2] == ["--slots"]):
-        sys.exit(__doc__)
-    main(sys.argv[-1], asked if len(sys.argv) == 3 else questions)
+    main()
