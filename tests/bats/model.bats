@@ -213,7 +213,7 @@ END
     python3 - "${lines[@]}" <<'END'
 import json, sys
 one, two = map(json.loads, sys.argv[1:])
-assert two["education"] == [] and two["text"] == "nothing\n" and two["group"] == "de"
+assert two["education"] == [] and two["text"] == "nothing\n" and two["lang"] == "de"
 assert one["text"] == "Jo, master baker. Zürich Tech: MSc 2012, BSc.\n"
 first, second = one["education"]
 assert first["institution"] == second["institution"] == {"text": "Zürich Tech", "start": 18, "end": 29}
@@ -221,12 +221,19 @@ assert first["degree"]["text"] == "BSc" and first["year"] is None and second["ye
 END
     run -0 "$TREE/tests/eval/marked.py" --questions cvs
     [ ${#lines[@]} -eq 1 ]
+    [[ $output == *'"kind": "role"}' ]]
     [[ $output == *'"query": "Jo is a ?__", "answers": ["baker", "master baker"]'* ]]
+    printf '=== k en\n? Jo got it in ?__ = May 2012\n? Jo has an MSc from ?__ = ETH\n? Jo: ?__ = x\n? [hat] Jo wears a ?__ = cap\n? Is ?__ = unknown\n' >kinds
+    run -0 "$TREE/tests/eval/marked.py" --questions kinds
+    [ "$(grep -o '"kind": "[a-z]*"' <<<"$output" | cut -d'"' -f4 | paste -sd ' ')" = "year inst answer hat unknown" ]
+    printf '=== bad en\n? Jo\n' >bad
+    run -65 "$TREE/tests/eval/marked.py" bad
+    [ "$output" = "marked: bad: no question with an answer: '? Jo'" ]
     printf '=== bad en\n⟦i1:A ⟦d1:B⟧⟧\n' >bad
-    run -1 "$TREE/tests/eval/marked.py" bad
+    run -65 "$TREE/tests/eval/marked.py" bad
     [[ $output == "marked: bad: marks do not match before"* ]]
     printf '=== bad en\n⟦d1:A⟧ ⟦d1:B⟧\n' >bad
-    run -1 "$TREE/tests/eval/marked.py" bad
+    run -65 "$TREE/tests/eval/marked.py" bad
     [ "$output" = "marked: bad: record 1 has two of degree" ]
     run -0 "$TREE/tests/eval/marked.py" "$TREE"/tests/eval/written/*.txt
     [ ${#lines[@]} -eq 115 ]
