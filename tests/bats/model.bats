@@ -110,6 +110,9 @@ END
     [[ ${lines[5]} == "both, records: held out  exact "* ]]
     run -2 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold wider
     [ "$stderr" = "experiments: no variant wider" ]
+    LR=none run -1 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold delay-4
+    [[ ${stderr_lines[0]} == "experiments: the training failed; the end of "*"out/delay-4/log:" ]]
+    [[ $stderr == *"train: "*"none"* ]]
 }
 
 @test "vary: the same model, with other transitions or averaged, and doubts" {

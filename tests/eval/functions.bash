@@ -1,5 +1,22 @@
-# What experiments, slot_experiments and share/model-src/train share: sourced, with the programs in
-# PATH.
+# What report, experiments, slot_experiments and share/model-src/train share: sourced, with the
+# programs in PATH.
+exec 3>&2 # standard error, also where a command's is kept
+
+# usage N LINE ARG...: LINE, the way to call it, where there are fewer than N arguments
+usage() {
+    local least=$1 line=$2
+    shift 2
+    (($# >= least)) && return
+    echo "usage: $line" >&2
+    exit 2
+}
+
+# failed LOG: the end of a run's log, which says why it did not train; exits
+failed() {
+    echo "${0##*/}: the training failed; the end of $1:" >&3
+    tail -n 3 "$1" >&3
+    exit 1
+}
 
 # find_records MODEL GOLD FOUND OPTION...: what the tagger finds in the CVs of GOLD; options of
 # extract
