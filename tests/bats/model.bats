@@ -203,6 +203,54 @@ with an answer 1 questions unknown first 1.000 wrong with p >= 0.50 0.000" ]
     [ "$(grep -c . asked)" = 80 ]
 }
 
+@test "the scripts: help, unknown options, files that are not there or no JSON" {
+    cd "$BATS_TEST_TMPDIR" || exit 70
+    echo '{"id": "a", "education": []' >half
+    echo '{"id": "a"}' >bare
+    local name script files
+    for name in baseline marked questions score score_slots score_spans corpus_stats; do
+        script=$TREE/tests/eval/$name.py files=(nowhere)
+        [[ $name == score* ]] && files+=(nowhere)
+        run -0 --separate-stderr "$script" --help
+        [[ $output == *"    "*"$name.py"* ]]
+        run -2 --separate-stderr "$script" --colour "${files[@]}"
+        [ "$stderr" = "$name: unrecognized arguments: --colour (see $name --help)" ]
+        [ -z "$output" ]
+        run -66 --separate-stderr "$script" "${files[@]}" </dev/null
+        [[ $stderr =~ ^"$name: cannot open nowhere"(/universities.tsv)?": No such file or directory"$ ]]
+        [[ $name == marked || $name == corpus_stats ]] && continue
+        run -65 --separate-stderr "$script" "${files[@]/nowhere/half}"
+        [ "$stderr" = "$name: half: line 1 is no JSON" ]
+        run -65 --separate-stderr "$script" "${files[@]/nowhere/bare}"
+        [[ $stderr == "$name: bare: line 1 has no \""*\" ]]
+    done
+    run -65 --separate-stderr "$TREE/tests/eval/corpus_stats.py" </dev/null
+    [ "$stderr" = "corpus_stats: there are no documents: give them on standard input" ]
+    run -0 pipe "mkresume -n 3 --slots 2 | '$TREE/tests/eval/corpus_stats.py'"
+    [[ ${lines[0]} == "documents 3, characters: mean "* ]]
+    for script in tests/eval/experiments tests/eval/slot_experiments tests/eval/report share/model-src/train; do
+        run -2 --separate-stderr "$TREE/$script"
+        [[ $stderr == "usage: ${script##*/} PROGRAMS "* && ${#stderr_lines[@]} -eq 1 ]]
+    done
+}
+
+@test "the report: every set, beside the rules, and every kind of question" {
+    cd "$BATS_TEST_TMPDIR" || exit 70
+    pipe "mkresume -n 5 --seed 4" >mine.jsonl
+    printf 'far\tThe capital of France is ?__\n' >templates
+    HELD_OUT=10 TEMPLATES=templates run -0 --separate-stderr \
+        "$TREE/tests/eval/report" "$STATEPIPE_BUILD/bin" "$TREE/share/model" out mine.jsonl
+    for title in mine heldout written-a written-b; do
+        [[ $output == *"== $title: records"*"== $title: questions"* ]]
+    done
+    [ "$(grep -c '  baseline F1 [01]\.[0-9]*$' <<<"$output")" = $((8 * (2 + $(ls "$TREE"/tests/eval/written/*.txt | wc -l)))) ]
+    [[ $output == *"== unanswerable: questions"*"without an answer "* ]]
+    run -66 --separate-stderr "$TREE/tests/eval/report" "$STATEPIPE_BUILD/bin" "$TREE/share/model" out nowhere
+    [ "$stderr" = "report: cannot read nowhere" ]
+    run -2 --separate-stderr "$TREE/tests/eval/report" "$STATEPIPE_BUILD/bin" "$TREE/share/model" out mine.jsonl ./mine.jsonl
+    [ "$stderr" = "report: two sets are called mine" ]
+}
+
 @test "marked CVs: records, shared institutions, questions; marks that do not match" {
     cd "$BATS_TEST_TMPDIR" || exit 70
     cat >cvs <<'END'
