@@ -245,6 +245,8 @@ with an answer 1 questions unknown first 1.000 wrong with p >= 0.50 0.000" ]
     done
     [ "$(grep -c '  baseline F1 [01]\.[0-9]*$' <<<"$output")" = $((8 * (2 + $(ls "$TREE"/tests/eval/written/*.txt | wc -l)))) ]
     [[ $output == *"== unanswerable: questions"*"without an answer "* ]]
+    grep -q '^{"id": "mine-' out/unanswerable.questions
+    [ "$(grep -c . out/unanswerable.questions)" = "$(cut -d, -f1 out/unanswerable.questions | sort -u | wc -l)" ]
     run -66 --separate-stderr "$TREE/tests/eval/report" "$STATEPIPE_BUILD/bin" "$TREE/share/model" out nowhere
     [ "$stderr" = "report: cannot read nowhere" ]
     run -2 --separate-stderr "$TREE/tests/eval/report" "$STATEPIPE_BUILD/bin" "$TREE/share/model" out mine.jsonl ./mine.jsonl
