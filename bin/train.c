@@ -131,6 +131,17 @@ static void on_report(void *ctx, const struct sp_train_report *r) {
             r->tokens_per_s, 100 * r->progress, left, eval, line ? "\n" : "");
 }
 
+/* A pipe is read once, and may hold less than was asked for. */
+static void report_end(int64_t n_step) {
+    if (n_step == 0) return;
+    if (options.steps)
+        fprintf(stderr, "train: the input ended after %lld of %lld steps\n", (long long)n_step,
+                (long long)options.steps);
+    else
+        fprintf(stderr, "train: the input ended after %lld steps, before the %g minutes\n",
+                (long long)n_step, options.minutes);
+}
+
 /* *failed: documents of the input had failed upstream. */
 static enum sp_code run_training(struct sp_backend *be, bool *failed, struct sp_error *err) {
     struct sp_train *run;
@@ -144,6 +155,7 @@ static enum sp_code run_training(struct sp_backend *be, bool *failed, struct sp_
     if (!code && stopped)
         fprintf(stderr, "%strain: stopped; the same command goes on from %s/checkpoint\n",
                 progress.terminal ? "\n" : "", options.out);
+    if (!code) report_end(sp_train_input_ended(run));
     struct sp_left_out left_out = sp_train_left_out(run);
     *failed = left_out.n_doc > 0;
     if (!code && *failed)

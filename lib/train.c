@@ -156,6 +156,10 @@ static enum sp_code checkpoint(struct sp_train *run, struct sp_error *err) {
     return SP_OK;
 }
 
+int64_t sp_train_input_ended(const struct sp_train *run) {
+    return run->input_ended;
+}
+
 enum sp_code sp_train_run(struct sp_train *run, bool (*stop)(void *ctx),
                           void (*report)(void *ctx, const struct sp_train_report *r), void *ctx,
                           bool *stopped, struct sp_error *err) {
@@ -172,7 +176,10 @@ enum sp_code sp_train_run(struct sp_train *run, bool (*stop)(void *ctx),
             return checkpoint(run, err);
         }
         if (code) return code;
-        if (b.n_seq == 0) break;
+        if (b.n_seq == 0) {
+            if (o->steps || o->minutes > 0) run->input_ended = run->optimiser.step;
+            break;
+        }
         SP_TRY(train_batch(run, &b, err));
         int64_t step = run->optimiser.step;
         if (b.n_target > 0 && step % o->eval_every == 0) {

@@ -282,6 +282,8 @@ void sp_train_free(struct sp_train *run);
 /* Steps that a checkpoint had taken already: 0 for a new run. */
 int64_t sp_train_resumed(const struct sp_train *run);
 struct sp_left_out sp_train_left_out(const struct sp_train *run);
+/* Steps after which the input ended, before the steps or minutes asked for; 0: it did not. */
+int64_t sp_train_input_ended(const struct sp_train *run);
 int64_t sp_train_parameters(const struct sp_train *run);
 /* Trains to the end, or until stop says true (then *stopped, and a checkpoint is left); calls
  * report after every step. Writes the model. stop must not rely on a signal's handler: one that

@@ -42,6 +42,7 @@ struct sp_train {
     struct sp_train_place place;
     double elapsed_before_s, start_s, saved_s;
     int64_t resumed;
+    int64_t input_ended; /* after so many steps; 0: it has not */
     struct sp_train_report report;
 };
 

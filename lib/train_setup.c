@@ -42,6 +42,14 @@ static enum sp_code read_config(struct sp_train *run, struct sp_error *err) {
     return code;
 }
 
+/* What was counted of a model's records is not so of the one that it becomes. */
+static void forget_counts(struct sp_config *c) {
+    for (uint32_t i = 0; i < c->n_head; i++) {
+        memset(c->head[i].doubt, 0, sizeof c->head[i].doubt);
+        memset(c->head[i].calibration, 0, sizeof c->head[i].calibration);
+    }
+}
+
 /* A language model of a config that has no head for one: that head alone. Other heads do not fit
  * layers that move away from them, and what they asked of the text goes with them. */
 static void become_lm(struct sp_config *c) {
@@ -196,6 +204,7 @@ static enum sp_code set_up(struct sp_train *run, struct sp_error *err) {
     const struct sp_train_options *o = &run->options;
     uint32_t head;
     SP_TRY(read_config(run, err));
+    forget_counts(&run->config);
     SP_TRY(pick_head(run, &head, err));
     SP_TRY(look_at_out(run, err));
     SP_TRY(read_tokenizer(run, err));

@@ -152,6 +152,32 @@ END
     [[ $stderr != *"labels that the head"* ]]
 }
 
+@test "an input that ends before the steps or minutes asked for is said to have ended" {
+    tokens 60 >s
+    run -0 --separate-stderr pipe "cat s | train $options --steps 1000 -o piped"
+    [[ ${stderr_lines[-1]} =~ ^"train: the input ended after "([0-9]+)" of 1000 steps"$ ]]
+    steps=${BASH_REMATCH[1]}
+    [[ ${stderr_lines[-2]} == "step $steps "* ]]
+    [ -s piped/model.safetensors ] && [ ! -e piped/checkpoint ]
+    run -0 --separate-stderr pipe "cat s | train $options --time 5 -o timed"
+    [ "${stderr_lines[-1]}" = "train: the input ended after $steps steps, before the 5 minutes" ]
+    for asked in "--steps $steps" "--epochs 1"; do # as much as there is, and what there is
+        run -0 --separate-stderr pipe "train $options $asked -o enough --force s"
+        [[ $stderr != *"input ended"* ]]
+    done
+}
+
+@test "what was counted of the records of a model is not said of one that goes on from it" {
+    tokens 60 >s
+    pipe "train $options --steps 1 -o out s"
+    sed 's/"N-degree", "I-degree"\]/&, "doubt": {"degree": 0.25}, "calibration": [0.5, -0.25]/' out/config.json >counted
+    grep -q '"doubt".*"calibration"' counted && mv counted out/config.json
+    for from in "--init out" "--config out/config.json" "--init out --config out/config.json"; do
+        run -0 pipe "train $from --batch 512 --steps 1 -o more --force s"
+        run -1 grep -e doubt -e calibration more/config.json
+    done
+}
+
 @test "--save-dtype bf16: the same weights, rounded to nearest even" {
     tokens 200 >s
     run -0 pipe "train $options --steps 20 -o whole s"
