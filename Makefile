@@ -82,7 +82,7 @@ help:
 	@sed -n 's/^#: //p' Makefile
 #: make             build everything into build/
 #: make deps        install the Debian packages that are missing (asks apt, as root or with sudo)
-#: make demo        print the records of the sample CVs, one of them a PDF
+#: make demo        print the records of the sample CVs, one of them a PDF, and answers
 #: make check       run every test; SAN=1: under AddressSanitizer and UBSan; T="a b": those suites
 #: make fuzz        fuzz with clang's libFuzzer, FUZZ_SECONDS=60 per target
 #: make cuda        table of registers, spills, occupancy of the CUDA kernels, all CUDA_ARCHS
@@ -340,11 +340,14 @@ deps:
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
 	    -o Dpkg::Use-Pty=0 install $$missing >/dev/null
 
+DEMO_CVS = share/samples/*.txt share/samples/*.pdf
+DEMO_ASK = --doc share/samples/jane-doe.txt -n 1 -q 'Jane Doe is a ?__' \
+    -q 'Jane Doe works for ?__'
 demo: all
-	@for f in share/samples/jane-doe.txt share/samples/two-column.pdf; do \
-	    echo; echo "$$ statepipe cv -o table $$f"; \
-	    $(BUILD)/bin/statepipe cv -o table $$f || exit; \
-	done
+	@echo; echo "$$ statepipe cv -o table $(DEMO_CVS)"
+	@$(BUILD)/bin/statepipe cv -o table $(DEMO_CVS)
+	@echo; echo "$$ statepipe fill $(DEMO_ASK)"
+	@$(BUILD)/bin/statepipe fill $(DEMO_ASK)
 
 # Preloaded by tests/bats/inject.bats.
 $(BUILD)/inject.so: tests/inject/inject.c

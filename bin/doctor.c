@@ -1,6 +1,7 @@
 /* doctor: what statepipe finds on this machine, and what to do about what is missing. */
 #include "../kernels/kernels.h"
 #include "../lib/backend.h"
+#include "../lib/lm.h"
 #include "../lib/model.h"
 #include "../lib/pool.h"
 #include "cli.h"
@@ -94,13 +95,46 @@ static bool report_backend(void) {
     return true;
 }
 
-static bool report_model(void) {
+static void report_sizes(const struct sp_model *m) {
     static const char *const archs[] = {"mamba", "falcon_mamba"};
+    const struct sp_config *c = sp_model_config(m);
+    char text[500], hex[SP_HASH_HEX_SIZE];
+    sp_hash_hex(sp_model_fingerprint(m), hex);
+    snprintf(text, sizeof text,
+             "%s, %lld layers of %lld (inner %lld, state %lld), vocabulary %lld, fingerprint %.8s",
+             archs[c->arch], (long long)c->n_layer, (long long)c->d_model, (long long)c->d_inner,
+             (long long)c->d_state, (long long)c->vocab_size, hex);
+    line("", text);
+}
+
+static void report_head(const struct sp_head *h, bool is_default) {
     static const char *const types[] = {"lm", "tag", "class"};
+    char text[100];
+    snprintf(text, sizeof text, "head %s (%s%s)", h->name, types[h->type],
+             is_default ? ", default" : "");
+    line("", text);
+}
+
+/* What answers questions: this model, or the one in its folder. The main job runs without it. */
+static void report_fill(void) {
+    struct sp_lm *lm = NULL;
+    struct sp_error err;
+    struct sp_lm_options o = {.model = opt.model, .or_answers = true, .device = "cpu"};
+    if (sp_lm_open(&lm, &o, &err)) {
+        line("fill", err.msg);
+        return;
+    }
+    line("fill", sp_model_dir(sp_lm_model(lm)));
+    report_sizes(sp_lm_model(lm));
+    report_head(sp_lm_head(lm), false);
+    sp_lm_free(lm);
+}
+
+static bool report_model(void) {
     struct sp_model *m = NULL;
     struct sp_tokenizer *tok = NULL;
     struct sp_error err;
-    char text[500], hex[SP_HASH_HEX_SIZE];
+    char text[100];
     if (sp_model_open(&m, opt.model, &err)) {
         line("model", err.msg);
         advise("install statepipe with its model, or name a directory: -m DIR, $STATEPIPE_MODEL");
@@ -108,18 +142,9 @@ static bool report_model(void) {
     }
     const struct sp_config *c = sp_model_config(m);
     line("model", sp_model_dir(m));
-    sp_hash_hex(sp_model_fingerprint(m), hex);
-    snprintf(text, sizeof text,
-             "%s, %lld layers of %lld (inner %lld, state %lld), vocabulary %lld, fingerprint %.8s",
-             archs[c->arch], (long long)c->n_layer, (long long)c->d_model, (long long)c->d_inner,
-             (long long)c->d_state, (long long)c->vocab_size, hex);
-    line("", text);
-    for (uint32_t i = 0; i < c->n_head; i++) {
-        const struct sp_head *h = &c->head[i];
-        snprintf(text, sizeof text, "head %s (%s%s)", h->name, types[h->type],
-                 strcmp(h->name, c->default_head) == 0 ? ", default" : "");
-        line("", text);
-    }
+    report_sizes(m);
+    for (uint32_t i = 0; i < c->n_head; i++)
+        report_head(&c->head[i], strcmp(c->head[i].name, c->default_head) == 0);
     bool ok = sp_tokenizer_open(&tok, sp_model_dir(m), &err) == SP_OK;
     if (ok)
         snprintf(text, sizeof text, "%u tokens, %s", sp_tokenizer_vocab_size(tok),
@@ -164,6 +189,7 @@ int main(int argc, char **argv) {
     report_cpu();
     bool products = report_backend();
     bool model = report_model();
+    if (model) report_fill();
     report_tools();
     if (!products) return cli_close(&program, sp_error_exit_status(SP_E_DEVICE));
     return cli_close(&program, model ? 0 : sp_error_exit_status(SP_E_NOINPUT));

@@ -6,7 +6,7 @@ setup() { doctor="$STATEPIPE_BUILD/bin/doctor -m $TREE/tests/golden/tiny"; }
     run -0 --separate-stderr $doctor
     [ -z "$stderr" ]
     local what
-    for what in cpu kernels amx products cuda model tokenizer pdf; do
+    for what in cpu kernels amx products cuda model tokenizer fill pdf; do
         echo "$what: $output"
         grep -q "^$what  *[^ ]" <<<"$output"
     done
@@ -14,6 +14,19 @@ setup() { doctor="$STATEPIPE_BUILD/bin/doctor -m $TREE/tests/golden/tiny"; }
     grep -q 'mamba, 2 layers of 32 (inner 64, state 8), vocabulary 264, fingerprint [0-9a-f]\{8\}$' <<<"$output"
     grep -q 'head tag (tag, default)$' <<<"$output"
     grep -q '^tokenizer  *[0-9]* tokens, byte-exact$' <<<"$output"
+}
+
+@test "the model that answers questions, or that there is none" {
+    cd "$BATS_TEST_TMPDIR"
+    run -0 "$STATEPIPE_BUILD/bin/doctor" -m "$TREE/share/model"
+    grep -q "^fill  *$TREE/share/model/fill$" <<<"$output"
+    [ "$(grep -c 'fingerprint' <<<"$output")" = 2 ]
+    run -0 $doctor
+    grep -q "^fill  *$TREE/tests/golden/tiny$" <<<"$output"
+    grep -q 'head lm (lm)$' <<<"$output"
+    cp -r "$TREE/share/model" alone && rm -r alone/fill
+    run -0 "$STATEPIPE_BUILD/bin/doctor" -m alone
+    grep -q '^fill  *[^ ]*/alone is no language model and finds no answers' <<<"$output"
 }
 
 @test "what holds the machine back is said, with what to do" {
