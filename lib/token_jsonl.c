@@ -93,6 +93,11 @@ static enum sp_code pack_value(const struct line *l, msgpack_packer *pk, sp_json
 /* ---- spans ------------------------------------------------------------------------------------
  */
 
+/* Is the byte inside a character? The text is JSON's, and so valid. */
+static bool is_inside(const struct line *l, uint64_t byte) {
+    return byte < l->n_text && ((uint8_t)l->text[byte] & 0xC0) == 0x80;
+}
+
 /* A place in the text in bytes; false: outside of it. */
 static bool place(struct line *l, int64_t at, uint64_t *byte) {
     if (at < 0) return false;
@@ -103,7 +108,7 @@ static bool place(struct line *l, int64_t at, uint64_t *byte) {
     if ((uint64_t)at < l->at_char) l->at_char = l->at_byte = 0;
     while (l->at_char < (uint64_t)at && l->at_byte < l->n_text) {
         do l->at_byte++;
-        while (l->at_byte < l->n_text && ((uint8_t)l->text[l->at_byte] & 0xC0) == 0x80);
+        while (is_inside(l, l->at_byte));
         l->at_char++;
     }
     *byte = l->at_byte;
@@ -122,6 +127,12 @@ static enum sp_code pack_span(struct line *l, msgpack_packer *pk, sp_json_node s
     uint64_t a, b;
     if (!place(l, sp_json_int(j, start, -1), &a) || !place(l, sp_json_int(j, end, -1), &b) || a > b)
         return bad(l, "a span lies outside of the text");
+    if (is_inside(l, a) || is_inside(l, b))
+        return sp_error_set(l->err, SP_E_DATA,
+                            "a span of bytes %" PRIu64 " to %" PRIu64
+                            " cuts a character: spans that "
+                            "count characters want --span-unit codepoint",
+                            a, b);
     bool ok = msgpack_pack_array(pk, count) == 0 && msgpack_pack_uint64(pk, a) == 0 &&
               msgpack_pack_uint64(pk, b) == 0 && pack_string(pk, j, label);
     if (!ok) return sp_error_memory(l->err, "a line of JSON");

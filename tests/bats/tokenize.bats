@@ -163,8 +163,21 @@ END
     echo "$output"
     [[ "${lines[1]}" == *"'id': 'x'"*"'bytes': 6"*"[1, 4, 'A', [0]]"*"[3, 6, 'B']"*"'slots': [['q', ['a']]]"*"'label': 'z'"* ]]
     [[ "$output" == *"'id': '12'"*"'id': '4'"* ]]
+    sed -i 's/\[1,3,/[0,3,/; s/\[2,5,/[3,5,/' in
     run -0 records "-m bytes --jsonl in"
-    [[ "${lines[1]}" == *"[1, 3, 'A', [0]]"* ]]
+    [[ "${lines[1]}" == *"[0, 3, 'A', [0]], [3, 5, 'B']"* ]]
+}
+
+@test "--jsonl: a span that cuts a character counts something else, which is said" {
+    printf '{"text": "ä€x", "spans": [[%s, %s, "L"]]}\n' 0 2 2 5 5 6 0 1 2 4 3 5 >in
+    run -1 --separate-stderr pipe "tokenize -m bytes --jsonl in >out"
+    said="cuts a character: spans that count characters want --span-unit codepoint"
+    [ "${stderr_lines[0]}" = "tokenize: in: line 4: a span of bytes 0 to 1 $said" ]
+    [ "${stderr_lines[1]}" = "tokenize: in: line 5: a span of bytes 2 to 4 $said" ]
+    [ "${stderr_lines[2]}" = "tokenize: in: line 6: a span of bytes 3 to 5 $said" ]
+    [ "${#stderr_lines[@]}" = 3 ]
+    run -0 --separate-stderr pipe "sed 1q in | tokenize -m bytes --jsonl --span-unit codepoint >out"
+    [ -z "$stderr" ]
 }
 
 @test "--jsonl: a bad line fails that document only" {
