@@ -180,7 +180,8 @@ static enum sp_code fill_head(struct sp_scores *s, struct sp_record *rec, struct
     code = sp_record_set_u64(rec, "delay", s->c->delay, err);
     if (!code) code = set_labels(rec, head, err);
     const float *transitions = sp_head_net_transitions(s->net);
-    uint64_t dim[2] = {head->n_label + 2, head->n_label}, kinds[1] = {SP_RECORD_KINDS}, two[1] = {2};
+    uint64_t dim[2] = {head->n_label + 2, head->n_label}, kinds[1] = {SP_RECORD_KINDS},
+             two[1] = {2};
     static const float none[SP_RECORD_KINDS];
     if (!code && memcmp(head->doubt, none, sizeof none) != 0)
         code = put_copy(rec, "doubt", 1, kinds, head->doubt, err);

@@ -47,9 +47,7 @@ enum sp_code sp_doc_source_open(struct sp_doc_source **out, const char *path,
     s->head = head;
     s->fd = -1;
     enum sp_code code = sp_io_open(&s->fd, path, err);
-    if (!code)
-        code =
-            sp_reader_new(&s->reader, s->fd, sp_io_shown(path), err);
+    if (!code) code = sp_reader_new(&s->reader, s->fd, sp_io_shown(path), err);
     if (code) {
         sp_doc_source_free(s);
         return code;
