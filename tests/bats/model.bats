@@ -149,8 +149,8 @@ END
     run -0 "$TREE/tests/eval/score.py" --by lang --by layout gold gold
     [[ $output == *$'\nen '*"exact F1 institution 1.00 degree 1.00 year 1.00 record 1.00"* ]]
     [[ $output == *$'\nsections '* ]]
-    run -65 "$TREE/tests/eval/score.py" --by colour gold gold
-    [ "${lines[-1]}" = 'score: no gold document has "colour"' ]
+    run -65 --separate-stderr "$TREE/tests/eval/score.py" --by colour gold gold
+    [ "$stderr" = 'score: no gold document has "colour"' ]
 }
 
 @test "the rule baseline: headings, gaps between records, one field is none" {
