@@ -146,14 +146,15 @@ void sp_page_years(struct sp_maker *m) {
     }
 }
 
-/* A year of four digits at s, or 0. */
-static int year_at(const char *s, size_t n) {
+/* The year of four digits, and no more, that begins at s[i], or 0. */
+static int year_at(const char *s, size_t n, size_t i) {
+    if (i && isdigit((unsigned char)s[i - 1])) return 0;
     int year = 0;
-    for (size_t i = 0; i < 4; i++) {
-        if (i >= n || !isdigit((unsigned char)s[i])) return 0;
-        year = year * 10 + (s[i] - '0');
+    for (size_t k = i; k < i + 4; k++) {
+        if (k >= n || !isdigit((unsigned char)s[k])) return 0;
+        year = year * 10 + (s[k] - '0');
     }
-    bool more = n > 4 && isdigit((unsigned char)s[4]);
+    bool more = i + 4 < n && isdigit((unsigned char)s[i + 4]);
     return !more && year >= 1930 && year < 2050 ? year : 0;
 }
 
@@ -173,8 +174,7 @@ bool sp_page_text(struct sp_maker *m, const char *s, size_t n) {
     bool ok = true;
     for (size_t i = 0; ok && i < n;) {
         char number[16];
-        bool inside = i && isdigit((unsigned char)s[i - 1]);
-        int year = inside ? 0 : year_at(s + i, n - i);
+        int year = year_at(s, n, i);
         if (year) {
             snprintf(number, sizeof number, "%d", year + m->shift);
             ok = sp_text_add(&m->out, number, 4);
@@ -210,7 +210,7 @@ static bool goes_on(struct sp_maker *m, const char *s, size_t n, int last) {
 static void read_period(struct sp_maker *m, struct sp_cv_record *r, const char *s, size_t n) {
     int first = 0, last = 0;
     for (size_t i = 0; i < n; i++) {
-        int year = i && isdigit((unsigned char)s[i - 1]) ? 0 : year_at(s + i, n - i);
+        int year = year_at(s, n, i);
         if (!year) continue;
         if (!first) first = year;
         last = year;

@@ -19,8 +19,8 @@ interval: of 1000 draws of as many documents, with replacement. --by groups the 
 of the gold (lang, layout, group), --errors shows what was wrong. --reliability shows, for records
 by their p, how many are right. --doubt shows, for records by the fields they have, how many are
 wrong of those all of whose fields have p >= 0.9: what a model's config.json calls doubt (with
-`extract --record-p 0`). --calibration fits slope and intercept of the log odds of p to how many records were right, as
-config.json has them (of a model without). Standard library only.
+`extract --record-p 0`). --calibration fits slope and intercept of the log odds of p to how many
+records were right, as config.json has them (of a model without). Standard library only.
 """
 import collections
 import itertools
