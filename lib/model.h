@@ -15,6 +15,8 @@
 #define SP_VOCAB_MAX (1 << 24)
 #define SP_PASSES_MAX 16
 #define SP_DELAY_MAX 4096
+#define SP_REVERSE_MAX                                                                             \
+    256 /* windows fill the chunks of tokenize: one is never cut by a chunk's end */
 #define SP_CONFIG_BYTES_MAX ((size_t)1 << 20)
 #define SP_SHARDS_MAX 256
 

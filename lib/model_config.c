@@ -281,6 +281,34 @@ static enum sp_code read_template(const struct config_text *t, struct sp_config 
                         t->name);
 }
 
+/* "reverse": the window of reversed layers in tokens; "reverse_layers": their numbers, else every
+ * second one, the first of all being layer 0 and not reversed. */
+static enum sp_code read_reverse(const struct config_text *t, struct sp_config *c, sp_json_node own,
+                                 struct sp_error *err) {
+    int64_t window = sp_json_int(t->j, sp_json_get(t->j, own, "reverse"), 0);
+    if (window < 0 || (window > 0 && SP_REVERSE_MAX % window != 0))
+        return sp_error_set(err, SP_E_DATA, "%s: \"reverse\" is not 0 or a divisor of %d", t->name,
+                            SP_REVERSE_MAX);
+    if (window > 0 && c->passes > 1)
+        return sp_error_set(err, SP_E_DATA,
+                            "%s: \"reverse\" and several \"passes\" exclude each other", t->name);
+    c->reverse = (uint32_t)window;
+    sp_json_node layers = sp_json_get(t->j, own, "reverse_layers");
+    for (int64_t i = 1; layers < 0 && window > 0 && i < c->n_layer && i < 64; i += 2)
+        c->reverse_layers |= (uint64_t)1 << i;
+    for (sp_json_node v = sp_json_first(t->j, layers); layers >= 0 && v >= 0;
+         v = sp_json_next(t->j, v)) {
+        int64_t i = sp_json_int(t->j, v, -1);
+        if (i < 0 || i >= c->n_layer || i >= 64)
+            return sp_error_set(err, SP_E_DATA,
+                                "%s: \"reverse_layers\" names a layer that is not there, or one "
+                                "above 63",
+                                t->name);
+        c->reverse_layers |= (uint64_t)1 << i;
+    }
+    return SP_OK;
+}
+
 /* The "statepipe" object; without one a model is a plain language model. */
 static enum sp_code read_extension(const struct config_text *t, struct sp_config *c,
                                    struct sp_error *err) {
@@ -307,6 +335,7 @@ static enum sp_code read_extension(const struct config_text *t, struct sp_config
                                 t->name, c->tokenizer);
     }
     enum sp_code code = read_template(t, c, sp_json_get(t->j, own, "fill_template"), err);
+    if (!code) code = read_reverse(t, c, own, err);
     if (code) return code;
     sp_json_node heads = sp_json_get(t->j, own, "heads");
     for (sp_json_node v = sp_json_first(t->j, heads); v >= 0; v = sp_json_next(t->j, v)) {
@@ -388,6 +417,18 @@ static void write_heads(FILE *f, const struct sp_config *c) {
     fputs("\n  }\n }\n}\n", f);
 }
 
+static void write_reverse(FILE *f, const struct sp_config *c) {
+    if (!c->reverse) return;
+    const char *comma = "";
+    fprintf(f, ",\n  \"reverse\": %u,\n  \"reverse_layers\": [", c->reverse);
+    for (int i = 0; i < 64; i++) {
+        if (!(c->reverse_layers >> i & 1)) continue;
+        fprintf(f, "%s%d", comma, i);
+        comma = ", ";
+    }
+    putc(']', f);
+}
+
 /* PyTorch's name for a type of weights. */
 static const char *torch_name(enum sp_dtype dtype) {
     return dtype == SP_BF16 ? "bfloat16" : dtype == SP_F16 ? "float16" : "float32";
@@ -427,6 +468,7 @@ enum sp_code sp_config_write(FILE *f, const struct sp_config *c, enum sp_dtype d
     fprintf(f, ",\n \"hidden_act\": \"silu\",\n \"torch_dtype\": \"%s\"", torch_name(dtype));
     fprintf(f, ",\n \"statepipe\": {\n  \"format\": 1,\n  \"passes\": %u,\n  \"delay\": %u",
             c->passes, c->delay);
+    write_reverse(f, c);
     if (c->tokenizer[0]) {
         fputs(",\n  \"tokenizer\": ", f);
         write_string(f, c->tokenizer);

@@ -5,6 +5,7 @@
  *   x, z = split(W_in norm(u));  x = silu(conv(x));  dt, B, C = split(W_x x)
  *   u += W_out (scan(x, W_dt dt, A, B, C, D) * silu(z))
  */
+#include "net_reverse.h"
 #include "net_weights.h"
 
 #include <math.h>
@@ -34,6 +35,9 @@ struct sp_net {
     size_t n_bytes;
     float *work;
     float *u, *norm, *xz, *x, *dbc, *dt;
+    float *turned; /* (n_row, d_model): of a net with reversed layers */
+    bool reverses;
+    struct sp_windows windows; /* of a batch */
     /* The states of one layer, for the kernels; host. */
     int64_t n_seq;
     float **conv_state, **ssm_state;
@@ -155,8 +159,10 @@ enum sp_code sp_net_new(struct sp_net **out, const struct sp_model *m, struct sp
     net->dtype = options->dtype;
     net->layer = calloc((size_t)layers_of(net), sizeof *net->layer);
     enum sp_code code = net->layer ? SP_OK : sp_error_memory(err, "a network");
-    for (int64_t i = 0; !code && i < layers_of(net); i++)
+    for (int64_t i = 0; !code && i < layers_of(net); i++) {
+        net->reverses |= sp_layer_reversed(c, net->first + i);
         code = load_layer(net, &net->layer[i], net->first + i, err);
+    }
     if (code) {
         sp_net_free(net);
         return code;
@@ -173,6 +179,7 @@ void sp_net_free(struct sp_net *net) {
     free(net->conv_state);
     free(net->ssm_state);
     free(net->key);
+    sp_windows_clear(&net->windows);
     free(net);
 }
 
@@ -262,10 +269,14 @@ enum sp_code sp_seq_store(struct sp_net *net, const struct sp_seq *seq, struct s
 static enum sp_code room_for(struct sp_net *net, int64_t n_row, int64_t n_seq,
                              struct sp_error *err) {
     const struct sp_config *c = net->c;
-    const int64_t width[] = {
-        c->d_model, c->d_model, 2 * c->d_inner, c->d_inner, c->dt_rank + 2 * c->d_state,
-        c->d_inner};
-    float **buffer[] = {&net->u, &net->norm, &net->xz, &net->x, &net->dbc, &net->dt};
+    const int64_t width[] = {c->d_model,
+                             c->d_model,
+                             2 * c->d_inner,
+                             c->d_inner,
+                             c->dt_rank + 2 * c->d_state,
+                             c->d_inner,
+                             net->reverses ? c->d_model : 0};
+    float **buffer[] = {&net->u, &net->norm, &net->xz, &net->x, &net->dbc, &net->dt, &net->turned};
     enum { N = sizeof width / sizeof *width };
     if (n_row > net->n_row) {
         int64_t total = 0, at = 0;
@@ -343,9 +354,10 @@ static enum sp_code scan(struct sp_net *net, const struct layer *l, const struct
     a.dt_bias = l->dt_bias;
     enum sp_code code = SP_OK;
     for (int64_t s = 0, end; s < batch->n_seq && !code; s = end) {
-        bool one = batch->step && cu[s + 1] - cu[s] == 1;
+        bool steps = batch->step && batch->states;
+        bool one = steps && cu[s + 1] - cu[s] == 1;
         for (end = s + 1; end < batch->n_seq; end++)
-            if ((batch->step && cu[end + 1] - cu[end] == 1) != one) break;
+            if ((steps && cu[end + 1] - cu[end] == 1) != one) break;
         a.n_seq = end - s;
         a.cu_seqlens = cu + s;
         a.state_in = (const float *const *)net->ssm_state + s;
@@ -416,6 +428,16 @@ static enum sp_code whole_layer(struct sp_net *net, const struct layer *l,
     return net->be->layer(net->be, &a, done, err);
 }
 
+static enum sp_code normalise(struct sp_net *net, const struct layer *l, int64_t n,
+                              struct sp_error *err) {
+    const struct sp_config *c = net->c;
+    struct sp_rmsnorm norm = {.d = c->d_model, .x = net->u, .ldx = c->d_model, .w = l->norm};
+    norm.eps = (float)c->norm_eps;
+    norm.y = net->norm;
+    norm.ldy = c->d_model;
+    return net->be->rmsnorm_fwd(net->be, &norm, n, err);
+}
+
 static enum sp_code run_layer(struct sp_net *net, const struct layer *l,
                               const struct sp_batch *batch, struct sp_error *err) {
     const struct sp_config *c = net->c;
@@ -425,20 +447,40 @@ static enum sp_code run_layer(struct sp_net *net, const struct layer *l,
     bool done = false;
     if (!step && be->layer) SP_TRY(whole_layer(net, l, batch, &done, err));
     if (done) return SP_OK;
-    struct sp_rmsnorm norm = {.d = c->d_model, .x = net->u, .ldx = c->d_model, .w = l->norm};
-    norm.eps = (float)c->norm_eps;
-    norm.y = net->norm;
-    norm.ldy = c->d_model;
-    SP_TRY(be->rmsnorm_fwd(be, &norm, n, err));
+    SP_TRY(normalise(net, l, n, err));
     SP_TRY(
         be->linear(be, l->in_proj, net->norm, c->d_model, n, step, net->xz, 2 * inner, false, err));
     SP_TRY(batch->one && be->mixer_step ? mix_one(net, l, batch, err) : mix(net, l, batch, err));
     return be->linear(be, l->out_proj, net->x, inner, n, step, net->u, c->d_model, true, err);
 }
 
+/* A reversed layer: its windows are sequences that nothing comes before and nothing is kept of. */
+static enum sp_code run_reversed(struct sp_net *net, const struct layer *l,
+                                 const struct sp_batch *batch, struct sp_error *err) {
+    const struct sp_config *c = net->c;
+    struct sp_backend *be = net->be;
+    const struct sp_windows *w = &net->windows;
+    const struct sp_batch turned = {
+        .n_seq = w->n, .cu_seqlens = w->cu_seqlens, .step = batch->step};
+    const int64_t n = w->cu_seqlens[w->n], inner = c->d_inner, d = c->d_model;
+    const bool step = batch->step;
+    memset(net->conv_state, 0, (size_t)w->n * sizeof *net->conv_state);
+    memset(net->ssm_state, 0, (size_t)w->n * sizeof *net->ssm_state);
+    SP_TRY(normalise(net, l, n, err));
+    SP_TRY(be->gather(be, net->norm, d, w->order, n, net->turned, err));
+    SP_TRY(be->linear(be, l->in_proj, net->turned, d, n, step, net->xz, 2 * inner, false, err));
+    SP_TRY(mix(net, l, &turned, err));
+    SP_TRY(be->gather(be, net->x, inner, w->order, n, net->dt, err));
+    return be->linear(be, l->out_proj, net->dt, inner, n, step, net->u, d, true, err);
+}
+
 static enum sp_code run_layers(struct sp_net *net, const struct sp_batch *batch,
                                struct sp_error *err) {
     for (int64_t i = 0; i < layers_of(net); i++) {
+        if (sp_layer_reversed(net->c, net->first + i)) {
+            SP_TRY(run_reversed(net, &net->layer[i], batch, err));
+            continue;
+        }
         for (int64_t s = 0; s < batch->n_seq; s++) {
             net->conv_state[s] = batch->states[s]->conv + i * conv_floats(net);
             net->ssm_state[s] = batch->states[s]->ssm + i * ssm_floats(net);
@@ -473,10 +515,15 @@ static enum sp_code replay_layers(struct sp_net *net, const struct sp_batch *bat
 static enum sp_code queue_layers(struct sp_net *net, const struct sp_batch *batch,
                                  const float *hidden, size_t n_bytes, struct sp_error *err) {
     struct sp_backend *be = net->be;
-    SP_TRY(room_for(net, batch->cu_seqlens[batch->n_seq], batch->n_seq, err));
+    int64_t n_seq = batch->n_seq;
+    if (net->reverses) {
+        SP_TRY(sp_windows_make(&net->windows, net->c->reverse, batch->cu_seqlens, n_seq, err));
+        if (n_seq < net->windows.n) n_seq = net->windows.n;
+    }
+    SP_TRY(room_for(net, batch->cu_seqlens[batch->n_seq], n_seq, err));
     SP_TRY(be->upload(be, net->u, hidden, n_bytes, err));
-    return batch->one && be->replay_begin ? replay_layers(net, batch, err)
-                                          : run_layers(net, batch, err);
+    return batch->one && be->replay_begin && !net->reverses ? replay_layers(net, batch, err)
+                                                            : run_layers(net, batch, err);
 }
 
 static size_t hidden_bytes(const struct sp_net *net, const struct sp_batch *batch) {

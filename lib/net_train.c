@@ -69,14 +69,19 @@ static struct linear head_proj(const struct sp_train_net *net) {
 /* ---- the arguments of the kernels --------------------------------------------------------------
  */
 
-/* Pointers to the states of one layer; NULL when the batch has none of that kind. */
+static bool reversed(const struct sp_train_net *net, int64_t i) {
+    return sp_layer_reversed(&net->set->config, i);
+}
+
+/* Pointers to the states of one layer; NULL when the batch has none of that kind, and for a
+ * reversed layer, which starts from nothing in each window. */
 static const float **layer_states(struct sp_train_net *net, const struct sp_train_batch *b,
                                   int kind, int64_t layer) {
     const struct sp_config *c = &net->set->config;
     const void *source[SP_TRAIN_STATE_PTRS] = {b->conv_in, b->ssm_in,   b->conv_out,
                                                b->ssm_out, b->dconv_in, b->dssm_in};
     const float *const *from = source[kind];
-    if (!from) return NULL;
+    if (!from || reversed(net, layer)) return NULL;
     bool conv = kind == CONV_IN || kind == CONV_OUT || kind == DCONV_IN;
     int64_t size = conv ? (c->d_conv - 1) * c->d_inner : c->d_inner * c->d_state;
     const float **to = net->state_ptr + (int64_t)kind * net->n_seq_max;
@@ -92,7 +97,7 @@ static struct sp_rmsnorm layer_norm(struct sp_train_net *net, int64_t i) {
                                .ldx = c->d_model,
                                .w = net->value + net->set->layer[i].norm,
                                .eps = (float)c->norm_eps,
-                               .y = k->normed,
+                               .y = reversed(net, i) ? net->turned : k->normed,
                                .ldy = c->d_model,
                                .rstd = k->rstd};
 }
@@ -128,10 +133,11 @@ static struct sp_conv layer_conv(struct sp_train_net *net, const struct sp_train
     const struct sp_config *c = &net->set->config;
     const struct sp_layer_offsets *o = &net->set->layer[i];
     struct sp_train_kept *k = &net->layer[i];
-    return (struct sp_conv){.n_seq = b->n_seq,
+    bool turned = reversed(net, i);
+    return (struct sp_conv){.n_seq = turned ? net->windows.n : b->n_seq,
                             .d_inner = c->d_inner,
                             .d_conv = c->d_conv,
-                            .cu_seqlens = b->cu_seqlens,
+                            .cu_seqlens = turned ? net->windows.cu_seqlens : b->cu_seqlens,
                             .x = k->xz,
                             .ldx = 2 * c->d_inner,
                             .w = net->value + o->conv_w,
@@ -148,10 +154,11 @@ static struct sp_scan layer_scan(struct sp_train_net *net, const struct sp_train
     const struct sp_layer_offsets *o = &net->set->layer[i];
     struct sp_train_kept *k = &net->layer[i];
     int64_t cols = sp_train_xp_columns(c);
-    return (struct sp_scan){.n_seq = b->n_seq,
+    bool turned = reversed(net, i);
+    return (struct sp_scan){.n_seq = turned ? net->windows.n : b->n_seq,
                             .d_inner = c->d_inner,
                             .d_state = c->d_state,
-                            .cu_seqlens = b->cu_seqlens,
+                            .cu_seqlens = turned ? net->windows.cu_seqlens : b->cu_seqlens,
                             .x = k->xc,
                             .dt = k->dt,
                             .z = k->xz + c->d_inner,
@@ -170,7 +177,7 @@ static struct sp_scan layer_scan(struct sp_train_net *net, const struct sp_train
                             .y = k->y,
                             .ldy = c->d_inner,
                             .chunk_state = k->chunk,
-                            .cu_chunks = net->cu_chunks};
+                            .cu_chunks = turned ? net->window_chunks : net->cu_chunks};
 }
 
 /* ---- forward -----------------------------------------------------------------------------------
@@ -181,6 +188,27 @@ static float *layer_output(struct sp_train_net *net, int64_t i) {
     return i + 1 < net->set->config.n_layer ? net->layer[i + 1].h : net->final_h;
 }
 
+/* net->turned: rows of x in the order of a reversed layer, or back again. */
+static enum sp_code turn(struct sp_train_net *net, const float *x, int64_t n,
+                         struct sp_error *err) {
+    return net->be->gather(net->be, x, net->set->config.d_model, net->windows.order, n, net->turned,
+                           err);
+}
+
+/* The residual: h = the layer's input + out_proj(y). */
+static enum sp_code layer_add(struct sp_train_net *net, int64_t i, int64_t n,
+                              struct sp_error *err) {
+    struct sp_backend *be = net->be;
+    struct sp_train_kept *k = &net->layer[i];
+    struct linear out = out_proj(net, i);
+    int64_t d = out.d_out, di = out.d_in;
+    float *h = layer_output(net, i);
+    SP_TRY(be->copy(be, h, k->h, (size_t)(n * d) * sizeof *h, err));
+    if (!reversed(net, i)) return linear_fwd(net, &out, n, k->y, di, h, d, true, err);
+    SP_TRY(linear_fwd(net, &out, n, k->y, di, net->turned, d, false, err));
+    return be->scatter_add(be, h, d, net->windows.order, n, net->turned, err);
+}
+
 static enum sp_code layer_fwd(struct sp_train_net *net, const struct sp_train_batch *b, int64_t i,
                               struct sp_error *err) {
     const struct sp_config *c = &net->set->config;
@@ -188,13 +216,13 @@ static enum sp_code layer_fwd(struct sp_train_net *net, const struct sp_train_ba
     struct sp_train_kept *k = &net->layer[i];
     int64_t n = b->cu_seqlens[b->n_seq], d = c->d_model, di = c->d_inner,
             cols = sp_train_xp_columns(c);
-    struct linear in = in_proj(net, i), xp = x_proj(net, i), dt = dt_proj(net, i),
-                  out = out_proj(net, i);
+    struct linear in = in_proj(net, i), xp = x_proj(net, i), dt = dt_proj(net, i);
     struct sp_rmsnorm norm = layer_norm(net, i);
     struct sp_conv conv = layer_conv(net, b, i);
     struct sp_scan scan = layer_scan(net, b, i);
-    float *h = layer_output(net, i);
     SP_TRY(be->rmsnorm_fwd(be, &norm, n, err));
+    if (reversed(net, i))
+        SP_TRY(be->gather(be, net->turned, d, net->windows.order, n, k->normed, err));
     SP_TRY(linear_fwd(net, &in, n, k->normed, d, k->xz, 2 * di, false, err));
     SP_TRY(be->conv_fwd(be, &conv, err));
     SP_TRY(linear_fwd(net, &xp, n, k->xc, di, k->xp, cols, false, err));
@@ -205,8 +233,16 @@ static enum sp_code layer_fwd(struct sp_train_net *net, const struct sp_train_ba
     }
     SP_TRY(linear_fwd(net, &dt, n, k->xn, cols, k->dt, di, false, err));
     SP_TRY(be->scan_fwd(be, &scan, false, err));
-    SP_TRY(be->copy(be, h, k->h, (size_t)(n * d) * sizeof *h, err));
-    return linear_fwd(net, &out, n, k->y, di, h, d, true, err);
+    return layer_add(net, i, n, err);
+}
+
+/* Where each sequence's chunks of the scan begin. */
+static void count_chunks(int64_t *cu_chunks, const int64_t *cu_seqlens, int64_t n_seq) {
+    cu_chunks[0] = 0;
+    for (int64_t s = 0; s < n_seq; s++) {
+        int64_t len = cu_seqlens[s + 1] - cu_seqlens[s];
+        cu_chunks[s + 1] = cu_chunks[s] + (len + SP_SCAN_CHUNK - 1) / SP_SCAN_CHUNK;
+    }
 }
 
 static enum sp_code forward(struct sp_train_net *net, const struct sp_train_batch *b,
@@ -217,10 +253,10 @@ static enum sp_code forward(struct sp_train_net *net, const struct sp_train_batc
     if (n > net->n_tok_max || b->n_seq > net->n_seq_max)
         return sp_error_set(err, SP_E_BUG, "batch of %lld tokens, %lld sequences: over the limit",
                             (long long)n, (long long)b->n_seq);
-    net->cu_chunks[0] = 0;
-    for (int64_t s = 0; s < b->n_seq; s++) {
-        int64_t len = b->cu_seqlens[s + 1] - b->cu_seqlens[s];
-        net->cu_chunks[s + 1] = net->cu_chunks[s] + (len + SP_SCAN_CHUNK - 1) / SP_SCAN_CHUNK;
+    count_chunks(net->cu_chunks, b->cu_seqlens, b->n_seq);
+    if (c->reverse) {
+        SP_TRY(sp_windows_make(&net->windows, c->reverse, b->cu_seqlens, b->n_seq, err));
+        count_chunks(net->window_chunks, net->windows.cu_seqlens, net->windows.n);
     }
     float *first = c->n_layer > 0 ? net->layer[0].h : net->final_h;
     SP_TRY(be->gather(be, net->value + net->set->embed, c->d_model, b->id, n, first, err));
@@ -362,14 +398,23 @@ static enum sp_code layer_bwd(struct sp_train_net *net, const struct sp_train_ba
     int64_t n = b->cu_seqlens[b->n_seq], d = c->d_model, di = c->d_inner,
             cols = sp_train_xp_columns(c);
     struct linear in = in_proj(net, i), xp = x_proj(net, i), out = out_proj(net, i);
-    SP_TRY(linear_bwd(net, &out, n, k->y, di, net->dh, d, net->dy, di, false, err));
+    const float *dh = net->dh, *dnormed = net->dnormed;
+    if (reversed(net, i)) {
+        SP_TRY(turn(net, net->dh, n, err));
+        dh = net->turned;
+    }
+    SP_TRY(linear_bwd(net, &out, n, k->y, di, dh, d, net->dy, di, false, err));
     SP_TRY(scan_bwd(net, b, i, err));
     SP_TRY(dt_b_c_bwd(net, i, n, err));
     SP_TRY(linear_bwd(net, &xp, n, k->xc, di, net->dxp, cols, net->dxc, di, true, err));
     SP_TRY(conv_bwd(net, b, i, err));
     SP_TRY(linear_bwd(net, &in, n, k->normed, d, net->dxz, 2 * di, net->dnormed, d, false, err));
+    if (reversed(net, i)) {
+        SP_TRY(turn(net, net->dnormed, n, err));
+        dnormed = net->turned;
+    }
     struct sp_rmsnorm norm = layer_norm(net, i);
-    struct sp_rmsnorm_grad g = {.dy = net->dnormed,
+    struct sp_rmsnorm_grad g = {.dy = dnormed,
                                 .lddy = d,
                                 .dx = net->dh,
                                 .lddx = d,

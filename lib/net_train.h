@@ -3,6 +3,7 @@
 #ifndef SP_NET_TRAIN_H
 #define SP_NET_TRAIN_H
 
+#include "net_reverse.h"
 #include "train.h"
 
 #define SP_TRAIN_BUFFERS_MAX 64
@@ -35,10 +36,13 @@ struct sp_train_net {
     float *ones;   /* (n_tok): sums of rows, as products */
     float *eye;    /* (d_state, d_state): copies of columns, as products */
     /* Gradients that are only passed along. */
+    float *turned; /* (n_tok, d_model): rows in the order of a reversed layer, or back; or NULL */
     float *dh, *dnormed, *dxz, *dy, *dxc, *ddt, *dB, *dC, *dxp, *dxn;
     /* On the host. */
     float *a_host, *da_host, *loss_host, *logits_host;
-    int64_t *cu_chunks;      /* (n_seq + 1) */
+    int64_t *cu_chunks; /* (n_seq + 1) */
+    struct sp_windows windows;
+    int64_t *window_chunks;  /* (n_window + 1); NULL without reversed layers */
     const float **state_ptr; /* (SP_TRAIN_STATE_PTRS, n_seq_max): pointers of one layer */
     void *buffer[SP_TRAIN_BUFFERS_MAX];
     int n_buffer;

@@ -73,6 +73,7 @@ static enum sp_code work_space(struct sp_train_net *net, struct sp_error *err) {
     SP_TRY(device(net, &net->loss, n, 1, err));
     SP_TRY(device(net, &net->ones, n, 1, err));
     SP_TRY(device(net, &net->eye, s, s, err));
+    if (c->reverse) SP_TRY(device(net, &net->turned, n, d, err));
     SP_TRY(device(net, &net->dh, n, d, err));
     SP_TRY(device(net, &net->dnormed, n, d, err));
     SP_TRY(device(net, &net->dxz, n, 2 * di, err));
@@ -99,6 +100,12 @@ static enum sp_code constants(struct sp_train_net *net, struct sp_error *err) {
     return code;
 }
 
+/* A shorter one per sequence, beside those that are full. */
+static int64_t windows_max(const struct sp_train_net *net) {
+    const int64_t window = net->set->config.reverse;
+    return window ? net->n_tok_max / window + net->n_seq_max : net->n_seq_max;
+}
+
 static bool host_memory(struct sp_train_net *net) {
     const struct sp_config *c = &net->set->config;
     size_t n_a = (size_t)(c->n_layer * c->d_inner * c->d_state + 1);
@@ -111,8 +118,10 @@ static bool host_memory(struct sp_train_net *net) {
     net->cu_chunks = malloc((size_t)(net->n_seq_max + 1) * sizeof *net->cu_chunks);
     net->state_ptr =
         malloc((size_t)(net->n_seq_max * SP_TRAIN_STATE_PTRS) * sizeof *net->state_ptr);
+    if (c->reverse)
+        net->window_chunks = malloc((size_t)(windows_max(net) + 1) * sizeof *net->window_chunks);
     return net->layer && net->a_host && net->da_host && net->loss_host && net->logits_host &&
-           net->cu_chunks && net->state_ptr;
+           net->cu_chunks && net->state_ptr && (!c->reverse || net->window_chunks);
 }
 
 enum sp_code sp_train_net_new(struct sp_train_net **out, const struct sp_param_set *set,
@@ -125,7 +134,7 @@ enum sp_code sp_train_net_new(struct sp_train_net **out, const struct sp_param_s
     net->be = be;
     net->n_tok_max = n_tok_max;
     net->n_seq_max = n_seq_max;
-    net->n_chunk_max = n_tok_max / SP_SCAN_CHUNK + n_seq_max;
+    net->n_chunk_max = n_tok_max / SP_SCAN_CHUNK + windows_max(net);
     net->n_block = LOGITS_MAX / set->n_class + 1;
     if (net->n_block > n_tok_max) net->n_block = n_tok_max;
     enum sp_code code = SP_OK;
@@ -149,6 +158,8 @@ void sp_train_net_free(struct sp_train_net *net) {
     free(net->loss_host);
     free(net->logits_host);
     free(net->cu_chunks);
+    free(net->window_chunks);
+    sp_windows_clear(&net->windows);
     free(net->state_ptr);
     free(net);
 }

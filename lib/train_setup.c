@@ -200,11 +200,20 @@ static enum sp_code look_at_input(struct sp_train *run, struct sp_error *err) {
     return SP_OK;
 }
 
+/* A window of reversed layers is in one batch. */
+static enum sp_code check_piece(const struct sp_train *run, struct sp_error *err) {
+    const int64_t window = run->config.reverse;
+    if (!window || run->options.feed.n_tok_piece % window == 0) return SP_OK;
+    return sp_error_set(err, SP_E_USAGE, "--max-len (--batch) has to be a multiple of %lld here",
+                        (long long)window);
+}
+
 static enum sp_code set_up(struct sp_train *run, struct sp_error *err) {
     const struct sp_train_options *o = &run->options;
     uint32_t head;
     SP_TRY(read_config(run, err));
     forget_counts(&run->config);
+    SP_TRY(check_piece(run, err));
     SP_TRY(pick_head(run, &head, err));
     SP_TRY(look_at_out(run, err));
     SP_TRY(read_tokenizer(run, err));

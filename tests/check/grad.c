@@ -36,7 +36,7 @@ struct fixture {
     struct sp_error err;
 };
 
-static void config_make(struct sp_config *c, bool falcon, bool bias, bool tied) {
+static void config_make(struct sp_config *c, bool falcon, bool bias, bool tied, uint32_t reverse) {
     *c = (struct sp_config){.arch = falcon ? SP_ARCH_FALCON_MAMBA : SP_ARCH_MAMBA,
                             .d_model = 24,
                             .n_layer = 2,
@@ -51,7 +51,9 @@ static void config_make(struct sp_config *c, bool falcon, bool bias, bool tied) 
                             .use_conv_bias = true,
                             .tied = tied,
                             .n_head = 1,
-                            .passes = 1};
+                            .passes = 1,
+                            .reverse = reverse,
+                            .reverse_layers = 2};
     c->head[0].type = SP_HEAD_TAG;
     c->head[0].n_label = 7;
     snprintf(c->head[0].name, sizeof c->head[0].name, "tags");
@@ -99,9 +101,9 @@ static void need(struct fixture *f, enum sp_code code) {
     exit(1);
 }
 
-static void fixture_new(struct fixture *f, bool falcon, bool bias, bool lm) {
+static void fixture_new(struct fixture *f, bool falcon, bool bias, bool lm, uint32_t reverse) {
     *f = (struct fixture){0};
-    config_make(&f->config, falcon, bias, lm);
+    config_make(&f->config, falcon, bias, lm, reverse);
     const struct sp_config *c = &f->config;
     void *p;
     need(f, sp_backend_cpu_new(&f->be, 2, &f->err));
@@ -299,13 +301,16 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         bool falcon, bias, lm;
-    } model[] = {{"mamba-tag", false, false, false},
-                 {"mamba-bias-lm-tied", false, true, true},
-                 {"falcon-tag", true, false, false}};
+        uint32_t reverse; /* window of the second layer */
+    } model[] = {{"mamba-tag", false, false, false, 0},
+                 {"mamba-bias-lm-tied", false, true, true, 0},
+                 {"falcon-tag", true, false, false, 0},
+                 {"mamba-reverse", false, true, false, 32},
+                 {"falcon-reverse", true, false, true, 128}};
     for (size_t i = 0; i < sizeof model / sizeof model[0]; i++) {
         struct fixture f;
         if (!check_wanted(model[i].name)) continue;
-        fixture_new(&f, model[i].falcon, model[i].bias, model[i].lm);
+        fixture_new(&f, model[i].falcon, model[i].bias, model[i].lm, model[i].reverse);
         check_params(&f, model[i].name);
         check_states(&f, model[i].name);
         fixture_free(&f);
