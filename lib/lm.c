@@ -96,7 +96,7 @@ static enum sp_code open_all(struct sp_lm *lm, const struct sp_lm_options *o,
     if (code) return code;
     if (lm->c->reverse)
         return sp_error_set(err, SP_E_USAGE,
-                            "%s has reversed layers: it does not go on with a text",
+                            "%s has reversed layers, which fill and generate do not run",
                             sp_model_dir(lm->model));
     lm->dtype = o->dtype;
     sp_kernels_init(&lm->k);

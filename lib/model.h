@@ -15,8 +15,10 @@
 #define SP_VOCAB_MAX (1 << 24)
 #define SP_PASSES_MAX 16
 #define SP_DELAY_MAX 4096
-#define SP_REVERSE_MAX                                                                             \
-    256 /* windows fill the chunks of tokenize: one is never cut by a chunk's end */
+#define SP_REVERSE_LAYERS_MAX 64 /* bits of sp_config.reverse_layers */
+/* Of the "statepipe" object: 2 where layers are reversed, so that who would run them forward
+ * refuses them. */
+#define SP_CONFIG_FORMAT_MAX 2
 #define SP_CONFIG_BYTES_MAX ((size_t)1 << 20)
 #define SP_SHARDS_MAX 256
 
@@ -25,6 +27,8 @@ enum sp_code sp_config_parse(struct sp_config *c, const char *text, size_t n, co
                              struct sp_error *err);
 /* The index of a head by name; -1 where there is none. */
 int sp_config_head(const struct sp_config *c, const char *name);
+/* Does layer i read windows from right to left? */
+bool sp_config_reverses(const struct sp_config *c, int64_t i);
 /* A config.json for c, as Hugging Face's classes read it, with the "statepipe" object. dtype: what
  * "torch_dtype" says of the weights. */
 enum sp_code sp_config_write(FILE *file, const struct sp_config *c, enum sp_dtype dtype,

@@ -4,6 +4,7 @@
 #include "../kernels/kernels.h"
 #include "json.h"
 #include "task.h"
+#include "token_stream.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -281,31 +282,49 @@ static enum sp_code read_template(const struct config_text *t, struct sp_config 
                         t->name);
 }
 
-/* "reverse": the window of reversed layers in tokens; "reverse_layers": their numbers, else every
- * second one, the first of all being layer 0 and not reversed. */
+bool sp_config_reverses(const struct sp_config *c, int64_t i) {
+    return c->reverse > 0 && i < SP_REVERSE_LAYERS_MAX && (c->reverse_layers >> i & 1);
+}
+
+/* "reverse": the window of reversed layers in tokens, which fills chunks, so that no chunk's end
+ * cuts one; "reverse_layers": their numbers, else every second one, from layer 1. */
 static enum sp_code read_reverse(const struct config_text *t, struct sp_config *c, sp_json_node own,
                                  struct sp_error *err) {
     int64_t window = sp_json_int(t->j, sp_json_get(t->j, own, "reverse"), 0);
-    if (window < 0 || (window > 0 && SP_REVERSE_MAX % window != 0))
+    if (window < 0 || (window > 0 && SP_CHUNK_TOKENS % window != 0))
         return sp_error_set(err, SP_E_DATA, "%s: \"reverse\" is not 0 or a divisor of %d", t->name,
-                            SP_REVERSE_MAX);
-    if (window > 0 && c->passes > 1)
-        return sp_error_set(err, SP_E_DATA,
-                            "%s: \"reverse\" and several \"passes\" exclude each other", t->name);
+                            SP_CHUNK_TOKENS);
     c->reverse = (uint32_t)window;
     sp_json_node layers = sp_json_get(t->j, own, "reverse_layers");
-    for (int64_t i = 1; layers < 0 && window > 0 && i < c->n_layer && i < 64; i += 2)
+    for (int64_t i = 1; layers < 0 && window > 0 && i < c->n_layer && i < SP_REVERSE_LAYERS_MAX;
+         i += 2)
         c->reverse_layers |= (uint64_t)1 << i;
     for (sp_json_node v = sp_json_first(t->j, layers); layers >= 0 && v >= 0;
          v = sp_json_next(t->j, v)) {
         int64_t i = sp_json_int(t->j, v, -1);
-        if (i < 0 || i >= c->n_layer || i >= 64)
+        if (i < 0 || i >= c->n_layer || i >= SP_REVERSE_LAYERS_MAX)
             return sp_error_set(err, SP_E_DATA,
                                 "%s: \"reverse_layers\" names a layer that is not there, or one "
-                                "above 63",
-                                t->name);
+                                "above %d",
+                                t->name, SP_REVERSE_LAYERS_MAX - 1);
         c->reverse_layers |= (uint64_t)1 << i;
     }
+    return SP_OK;
+}
+
+/* What a model with reversed layers cannot be. */
+static enum sp_code check_reverse(const struct config_text *t, const struct sp_config *c,
+                                  struct sp_error *err) {
+    if (!c->reverse) return SP_OK;
+    if (c->passes > 1)
+        return sp_error_set(err, SP_E_DATA,
+                            "%s: \"reverse\" and several \"passes\" exclude each other", t->name);
+    for (uint32_t i = 0; i < c->n_head; i++)
+        if (c->head[i].type == SP_HEAD_LM)
+            return sp_error_set(err, SP_E_DATA,
+                                "%s: \"reverse\" and a language model's head exclude each other: "
+                                "the layers would have read what it predicts",
+                                t->name);
     return SP_OK;
 }
 
@@ -313,11 +332,12 @@ static enum sp_code read_reverse(const struct config_text *t, struct sp_config *
 static enum sp_code read_extension(const struct config_text *t, struct sp_config *c,
                                    struct sp_error *err) {
     sp_json_node own = sp_json_get(t->j, 0, "statepipe");
-    if (own >= 0 && sp_json_int(t->j, sp_json_get(t->j, own, "format"), 0) != 1)
+    int64_t format = sp_json_int(t->j, sp_json_get(t->j, own, "format"), 0);
+    if (own >= 0 && (format < 1 || format > SP_CONFIG_FORMAT_MAX))
         return sp_error_set(err, SP_E_DATA,
-                            "%s: \"statepipe\" is of another format than 1; a newer version of "
-                            "statepipe may read it",
-                            t->name);
+                            "%s: \"statepipe\" is of another format than 1 to %d; a newer version "
+                            "of statepipe may read it",
+                            t->name, SP_CONFIG_FORMAT_MAX);
     int64_t passes = sp_json_int(t->j, sp_json_get(t->j, own, "passes"), 1);
     int64_t delay = sp_json_int(t->j, sp_json_get(t->j, own, "delay"), 0);
     if (passes < 1 || passes > SP_PASSES_MAX || delay < 0 || delay > SP_DELAY_MAX)
@@ -346,7 +366,8 @@ static enum sp_code read_extension(const struct config_text *t, struct sp_config
         c->n_head = 1;
         c->head[0] = (struct sp_head){.name = "lm", .type = SP_HEAD_LM};
     }
-    return read_default_head(t, c, sp_json_get(t->j, own, "default_head"), err);
+    code = check_reverse(t, c, err);
+    return code ? code : read_default_head(t, c, sp_json_get(t->j, own, "default_head"), err);
 }
 
 enum sp_code sp_config_parse(struct sp_config *c, const char *text, size_t n, const char *name,
@@ -421,8 +442,8 @@ static void write_reverse(FILE *f, const struct sp_config *c) {
     if (!c->reverse) return;
     const char *comma = "";
     fprintf(f, ",\n  \"reverse\": %u,\n  \"reverse_layers\": [", c->reverse);
-    for (int i = 0; i < 64; i++) {
-        if (!(c->reverse_layers >> i & 1)) continue;
+    for (int i = 0; i < SP_REVERSE_LAYERS_MAX; i++) {
+        if (!sp_config_reverses(c, i)) continue;
         fprintf(f, "%s%d", comma, i);
         comma = ", ";
     }
@@ -466,8 +487,8 @@ enum sp_code sp_config_write(FILE *f, const struct sp_config *c, enum sp_dtype d
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
         fprintf(f, ",\n \"%s\": %s", flags[i].key, flags[i].value ? "true" : "false");
     fprintf(f, ",\n \"hidden_act\": \"silu\",\n \"torch_dtype\": \"%s\"", torch_name(dtype));
-    fprintf(f, ",\n \"statepipe\": {\n  \"format\": 1,\n  \"passes\": %u,\n  \"delay\": %u",
-            c->passes, c->delay);
+    fprintf(f, ",\n \"statepipe\": {\n  \"format\": %d,\n  \"passes\": %u,\n  \"delay\": %u",
+            c->reverse ? 2 : 1, c->passes, c->delay);
     write_reverse(f, c);
     if (c->tokenizer[0]) {
         fputs(",\n  \"tokenizer\": ", f);

@@ -5,6 +5,7 @@
  *   x, z = split(W_in norm(u));  x = silu(conv(x));  dt, B, C = split(W_x x)
  *   u += W_out (scan(x, W_dt dt, A, B, C, D) * silu(z))
  */
+#include "model.h"
 #include "net_reverse.h"
 #include "net_weights.h"
 
@@ -160,7 +161,7 @@ enum sp_code sp_net_new(struct sp_net **out, const struct sp_model *m, struct sp
     net->layer = calloc((size_t)layers_of(net), sizeof *net->layer);
     enum sp_code code = net->layer ? SP_OK : sp_error_memory(err, "a network");
     for (int64_t i = 0; !code && i < layers_of(net); i++) {
-        net->reverses |= sp_layer_reversed(c, net->first + i);
+        net->reverses |= sp_config_reverses(c, net->first + i);
         code = load_layer(net, &net->layer[i], net->first + i, err);
     }
     if (code) {
@@ -334,8 +335,9 @@ static enum sp_code convolve(struct sp_net *net, const struct layer *l,
     return net->be->conv_fwd(net->be, &a, err);
 }
 
-/* y replaces x. Sequences of one token in a decode batch go to the kernel for that, each run of
- * others to the general one: which of them a row meets must not depend on its neighbours. */
+/* y replaces x. Sequences of one token in a decode batch go to the kernel for that, which needs
+ * states, each run of others to the general one: which of them a row meets must not depend on its
+ * neighbours. */
 static enum sp_code scan(struct sp_net *net, const struct layer *l, const struct sp_batch *batch,
                          struct sp_error *err) {
     const struct sp_config *c = net->c;
@@ -454,7 +456,8 @@ static enum sp_code run_layer(struct sp_net *net, const struct layer *l,
     return be->linear(be, l->out_proj, net->x, inner, n, step, net->u, c->d_model, true, err);
 }
 
-/* A reversed layer: its windows are sequences that nothing comes before and nothing is kept of. */
+/* A reversed layer: its windows are sequences that nothing comes before and nothing is kept of. The
+ * rows of y are put in order into dt, which has been used. */
 static enum sp_code run_reversed(struct sp_net *net, const struct layer *l,
                                  const struct sp_batch *batch, struct sp_error *err) {
     const struct sp_config *c = net->c;
@@ -477,7 +480,7 @@ static enum sp_code run_reversed(struct sp_net *net, const struct layer *l,
 static enum sp_code run_layers(struct sp_net *net, const struct sp_batch *batch,
                                struct sp_error *err) {
     for (int64_t i = 0; i < layers_of(net); i++) {
-        if (sp_layer_reversed(net->c, net->first + i)) {
+        if (sp_config_reverses(net->c, net->first + i)) {
             SP_TRY(run_reversed(net, &net->layer[i], batch, err));
             continue;
         }

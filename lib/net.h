@@ -22,8 +22,8 @@ struct sp_seq;
 struct sp_batch {
     int64_t n_seq;
     const int64_t *cu_seqlens; /* (n_seq + 1) */
-    struct sp_seq **states;    /* (n_seq), distinct; of reversed layers they hold nothing, and their
-                                  sequences begin at a multiple of the config's "reverse" */
+    struct sp_seq **states;    /* (n_seq), distinct; zero for reversed layers, whose windows begin
+                                  with each sequence */
     bool step, one;
 };
 

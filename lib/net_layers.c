@@ -38,20 +38,9 @@ void sp_layers_free(struct sp_layers *l) {
     free(l);
 }
 
-/* What a state says is what came before, and of reversed layers there is none. */
-static enum sp_code check_reverse(const struct sp_layers *l, bool state, struct sp_error *err) {
-    if (l->c->reverse && (state || l->o.load_state || l->o.dump_state || l->o.emit_state ||
-                          l->o.checkpoint || l->o.cache))
-        return sp_error_set(err, SP_E_USAGE,
-                            "the model has reversed layers: no states of it can be loaded, written "
-                            "or kept");
-    return SP_OK;
-}
-
 /* The state that arrived replaces the one there is. */
 static enum sp_code use_state(struct sp_layers *l, struct sp_state *s, struct sp_error *err) {
-    enum sp_code code = check_reverse(l, true, err);
-    if (!code) code = sp_state_check(s, l->model, (uint32_t)l->o.first, (uint32_t)l->o.last, err);
+    enum sp_code code = sp_state_check(s, l->model, (uint32_t)l->o.first, (uint32_t)l->o.last, err);
     if (!code) code = sp_state_check_stream(s, &l->hello, err);
     if (code) {
         sp_state_free(s);
@@ -121,7 +110,6 @@ static enum sp_code start(struct sp_layers *l, const struct sp_hello *hello, str
     if (code) return code;
     l->c = sp_model_config(l->model);
     code = check_layers(l, hello, err);
-    if (!code) code = check_reverse(l, false, err);
     if (!code) code = sp_backend_open(&l->be, l->o.device, l->o.n_thread, err);
     if (code) return code;
     struct sp_net_options options = {(uint32_t)l->o.first, (uint32_t)l->o.last, l->o.dtype};
@@ -301,21 +289,28 @@ static enum sp_code take_state(struct sp_layers *l, struct sp_record *rec, struc
     return code;
 }
 
-/* What a CHUNK has to bring; *hidden its rows. */
+/* Windows of reversed layers are counted from the document's DOC, and chunks are full of them but
+ * for the last: none is cut, and none waits for the next chunk. */
+static enum sp_code count_windows(struct sp_layers *l, uint64_t n_row, struct sp_error *err) {
+    struct sp_layers_doc *d = l->current;
+    const uint32_t window = l->c->reverse;
+    const bool cut = window && n_row > 0 && d->n_row % window != 0;
+    d->n_row += n_row;
+    if (!cut) return SP_OK;
+    return sp_error_set(err, SP_E_DATA,
+                        "a CHUNK begins inside a window of the reversed layers: tokenize --chunk "
+                        "has to be a multiple of %u",
+                        window);
+}
+
+/* What a CHUNK of the current document has to bring; *hidden its rows. */
 static enum sp_code check_chunk(struct sp_layers *l, struct sp_record *rec,
                                 struct sp_tensor **hidden, struct sp_error *err) {
     enum sp_code code = sp_stream_hidden(rec, l->c->d_model, hidden, err);
     if (code) return code;
     if ((l->o.dump_state || l->o.emit_state) && !sp_record_tensor(rec, "ids"))
         return sp_error_set(err, SP_E_DATA, "a CHUNK without `ids`, which a state needs");
-    uint64_t pos = 0;
-    sp_record_get_u64(rec, "pos", &pos);
-    if (l->c->reverse && pos % l->c->reverse != 0)
-        return sp_error_set(err, SP_E_DATA,
-                            "a CHUNK begins inside a window of the reversed layers: tokenize "
-                            "--chunk has to be a multiple of %u",
-                            l->c->reverse);
-    return SP_OK;
+    return count_windows(l, (*hidden)->dim[0], err);
 }
 
 /* There is room for a record. */

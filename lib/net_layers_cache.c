@@ -6,6 +6,7 @@
  * again. What a document is then never depends on when it comes. Behind that, a full chunk waits
  * for what follows it, which tells whether it is the document's end. Only documents whose hidden
  * states are the embedding's are looked up and kept: for others the tokens do not tell the state.
+ * Nor do they with reversed layers, unless every window is whole and counted from the first token.
  */
 #include "cache.h"
 #include "net_layers_internal.h"
@@ -67,6 +68,11 @@ void sp_layers_cache_free(struct sp_layers *l) {
 
 /* ---- which documents ------------------------------------------------------------------------ */
 
+/* Does no window of reversed layers go across the end of so many tokens? */
+static bool whole_windows(const struct sp_layers *l, uint64_t n_tok) {
+    return !l->c->reverse || n_tok % l->c->reverse == 0;
+}
+
 /* DOC's `marks`: byte offsets, growing. */
 static void read_marks(struct sp_layers_doc *d, const struct sp_record *rec) {
     const void *raw;
@@ -98,8 +104,11 @@ void sp_layers_cache_doc(struct sp_layers *l, const struct sp_record *rec) {
     d->pad = 0;
     sp_record_get_u64(rec, "pad", &d->pad);
     read_marks(d, rec);
-    if (cont) return;
-    d->keeps = d->origin == SP_ORIGIN_READ;
+    if (cont) {
+        d->keeps = d->keeps && whole_windows(l, d->n_tok);
+        return;
+    }
+    d->keeps = d->origin == SP_ORIGIN_READ && (d->n_tok == 0 || !l->c->reverse);
     d->trail = (struct sp_cache_trail){.prefix = d->prefix, .n_tok = d->n_tok};
     d->n_held = d->n_tok;
     c->start = d->trail;
@@ -311,7 +320,7 @@ enum sp_code sp_layers_cache_chunk(struct sp_layers *l, struct sp_record *rec, b
 static void keep(struct sp_layers *l, struct sp_layers_doc *d) {
     struct sp_error err;
     struct sp_state *s;
-    if (!d->keeps || d->n_tok < SP_CACHE_TOKENS_MIN) return;
+    if (!d->keeps || d->n_tok < SP_CACHE_TOKENS_MIN || !whole_windows(l, d->n_tok)) return;
     if (sp_layers_doc_state(l, d, &s, &err)) {
         if (l->o.say) l->o.say(true, err.msg);
         return;
@@ -324,8 +333,11 @@ static void keep(struct sp_layers *l, struct sp_layers_doc *d) {
     sp_state_free(s);
 }
 
-static void add_stop(struct sp_held *h, int64_t row) {
+/* A stop behind a row, or where its window begins. *before: that is in front of the chunk. */
+static void add_stop(const struct sp_layers *l, struct sp_held *h, int64_t row, bool *before) {
     int64_t i = h->n_stop;
+    if (l->c->reverse) row -= row % l->c->reverse;
+    *before = *before || row == 0;
     if (row <= h->done || row > h->n || h->n_stop == SP_PACK_STOPS_MAX) return;
     for (; i > 0 && h->stop[i - 1] >= row; i--)
         if (h->stop[i - 1] == row) return;
@@ -339,19 +351,15 @@ static void choose_stops(struct sp_layers *l, struct sp_layers_doc *d, struct sp
                          bool *before) {
     uint64_t every = (uint64_t)l->o.cache_every;
     uint64_t multiple = (d->n_held + (uint64_t)h->n) / every * every;
-    if (multiple > d->n_held) add_stop(h, (int64_t)(multiple - d->n_held));
+    if (multiple > d->n_held) add_stop(l, h, (int64_t)(multiple - d->n_held), before);
     bool last = l->cache->ends || is_short(h->rec);
     int64_t end = h->n - 1 - (int64_t)(d->pad < INT32_MAX ? d->pad : INT32_MAX);
     if (last && end >= 0) {
         d->end_kept = true;
-        *before = end == 0;
-        add_stop(h, end);
+        add_stop(l, h, end, before);
     }
     int64_t row;
-    while (next_mark(d, h->rec, &row)) {
-        *before = *before || row == 0;
-        add_stop(h, row);
-    }
+    while (next_mark(d, h->rec, &row)) add_stop(l, h, row, before);
     /* Fewer rows take the path of decoding, where one token and several are not the same. */
     if (h->n - h->known < SP_STEP_ROWS && h->n_stop > 0) {
         h->n_stop = h->stop[h->n_stop - 1] == h->n;
@@ -365,7 +373,7 @@ enum sp_code sp_layers_cache_plan(struct sp_layers *l, struct sp_held *plan, str
     bool before = false;
     if (!l->cache || plan->n == 0) return SP_OK;
     if (d->keeps) choose_stops(l, d, plan, &before);
-    if (before && plan->known == 0) {
+    if (before && plan->known == 0 && d->n_held >= SP_CACHE_TOKENS_MIN) {
         enum sp_code code = sp_layers_flush(l, w, err);
         if (code || !l->current) return code;
         keep(l, d);

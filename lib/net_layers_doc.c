@@ -184,6 +184,7 @@ enum sp_code sp_layers_doc_start(struct sp_layers *l, const struct sp_record *re
         l->number++;
     }
     sp_record_get_u64(rec, "doc", &d->doc);
+    d->n_row = 0;
     l->current = d;
     return SP_OK;
 }

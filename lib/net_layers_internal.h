@@ -21,6 +21,7 @@ struct sp_layers_doc {
     struct sp_layers_doc *other; /* in the list of all */
     uint64_t doc;                /* its index in the segment */
     uint64_t number;             /* and in the run */
+    uint64_t n_row;              /* read since its DOC */
     bool failed;
     struct sp_hash prefix;
     uint64_t n_tok;

@@ -2,11 +2,6 @@
 #include "net_reverse.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-bool sp_layer_reversed(const struct sp_config *c, int64_t i) {
-    return c->reverse > 0 && i < 64 && (c->reverse_layers >> i & 1);
-}
 
 static enum sp_code room_for(struct sp_windows *w, int64_t n, int64_t n_tok, struct sp_error *err) {
     if (n <= w->n_max && n_tok <= w->n_tok_max) return SP_OK;

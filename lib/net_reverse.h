@@ -17,8 +17,6 @@ struct sp_windows {
     int64_t n_max, n_tok_max;
 };
 
-/* Is layer i reversed? */
-bool sp_layer_reversed(const struct sp_config *c, int64_t i);
 /* The windows of sequences that begin at a multiple of `window` tokens of their documents. Memory
  * is kept from call to call: zero w before the first, sp_windows_clear after the last. */
 enum sp_code sp_windows_make(struct sp_windows *w, int64_t window, const int64_t *cu_seqlens,

@@ -8,6 +8,8 @@
  */
 #include "net_train.h"
 
+#include "model.h"
+
 #include <math.h>
 
 /* ---- products ---------------------------------------------------------------------------------
@@ -70,7 +72,7 @@ static struct linear head_proj(const struct sp_train_net *net) {
  */
 
 static bool reversed(const struct sp_train_net *net, int64_t i) {
-    return sp_layer_reversed(&net->set->config, i);
+    return sp_config_reverses(&net->set->config, i);
 }
 
 /* Pointers to the states of one layer; NULL when the batch has none of that kind, and for a

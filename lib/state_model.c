@@ -1,6 +1,8 @@
 /* States beside what they are to fit: a model, a stream, another state. */
 #include "state.h"
 
+#include "model.h"
+
 enum sp_code sp_state_new(struct sp_state **s, const struct sp_model *m, uint32_t layer_first,
                           uint32_t layer_last, struct sp_error *err) {
     const struct sp_config *c = sp_model_config(m);
@@ -75,6 +77,29 @@ static enum sp_code advise(struct sp_error *err, const char *remedy) {
     return err->code;
 }
 
+static bool is_zero(const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (x[i] != 0) return false;
+    return true;
+}
+
+/* Of reversed layers, which start from nothing in each window, a state remembers nothing. */
+static enum sp_code check_reversed(const struct sp_state *s, const struct sp_config *c,
+                                   struct sp_error *err) {
+    const size_t conv = sp_state_conv_size(s), ssm = sp_state_ssm_size(s);
+    for (uint32_t i = s->layer_first; i <= s->layer_last; i++) {
+        const size_t at = i - s->layer_first;
+        if (!sp_config_reverses(c, i) ||
+            (is_zero(s->conv + at * conv, conv) && is_zero(s->ssm + at * ssm, ssm)))
+            continue;
+        return sp_error_set(err, SP_E_DATA,
+                            "the state has numbers other than 0 for layer %u, which is reversed "
+                            "and has no state",
+                            i);
+    }
+    return SP_OK;
+}
+
 enum sp_code sp_state_check(const struct sp_state *s, const struct sp_model *m,
                             uint32_t layer_first, uint32_t layer_last, struct sp_error *err) {
     const struct sp_config *c = sp_model_config(m);
@@ -87,7 +112,8 @@ enum sp_code sp_state_check(const struct sp_state *s, const struct sp_model *m,
         return advise(err, "use the model that it was made with");
     enum sp_code code = check_shape(s, &like, "the model", err);
     if (code) return code;
-    if (s->layer_first <= layer_first && s->layer_last >= layer_last) return SP_OK;
+    if (s->layer_first <= layer_first && s->layer_last >= layer_last)
+        return check_reversed(s, c, err);
     return sp_error_set(err, SP_E_DATA,
                         "the state has layers %u-%u, but %u-%u are needed: join the states of the "
                         "other layers with cat",

@@ -399,8 +399,8 @@ struct sp_config {
     char default_head[SP_NAME_MAX]; /* "lm" when absent */
     uint32_t passes;                /* >= 1 */
     uint32_t delay;                 /* tag of token t is read at t + delay */
-    uint32_t reverse;               /* tokens of a window of reversed layers; 0: there are none */
-    uint64_t reverse_layers;        /* which they are: bit i for layer i, of the first 64 */
+    uint32_t reverse;               /* tokens of a reversed layer's window; 0: there are none */
+    uint64_t reverse_layers;        /* which they are: bit i for layer i */
     char tokenizer[SP_NAME_MAX];    /* "bytes", or "": tokenizer.json beside it */
     /* How a document and a question about it are put together, "" for one behind the other:
      * begins with {doc}, has {query}, and may have {answer} behind that (man 5 statepipe-model). */

@@ -60,6 +60,8 @@ static void become_lm(struct sp_config *c) {
     snprintf(c->default_head, sizeof c->default_head, "lm");
     c->passes = 1;
     c->delay = 0;
+    c->reverse = 0;
+    c->reverse_layers = 0;
 }
 
 /* The head that is trained: by name, or the first of the task's type. */
@@ -200,11 +202,13 @@ static enum sp_code look_at_input(struct sp_train *run, struct sp_error *err) {
     return SP_OK;
 }
 
-/* A window of reversed layers is in one batch. */
+/* No window of reversed layers is cut where a document is. */
 static enum sp_code check_piece(const struct sp_train *run, struct sp_error *err) {
     const int64_t window = run->config.reverse;
     if (!window || run->options.feed.n_tok_piece % window == 0) return SP_OK;
-    return sp_error_set(err, SP_E_USAGE, "--max-len (--batch) has to be a multiple of %lld here",
+    return sp_error_set(err, SP_E_USAGE,
+                        "--max-len (as --batch, without it) has to be a multiple of %lld, the "
+                        "window of the model's reversed layers",
                         (long long)window);
 }
 
@@ -213,8 +217,8 @@ static enum sp_code set_up(struct sp_train *run, struct sp_error *err) {
     uint32_t head;
     SP_TRY(read_config(run, err));
     forget_counts(&run->config);
-    SP_TRY(check_piece(run, err));
     SP_TRY(pick_head(run, &head, err));
+    SP_TRY(check_piece(run, err));
     SP_TRY(look_at_out(run, err));
     SP_TRY(read_tokenizer(run, err));
     SP_TRY(look_at_input(run, err));

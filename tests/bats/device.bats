@@ -34,6 +34,22 @@ both() {
     both scores 2e-6 'embed @ tokens | mamba-layer @ | head @'
 }
 
+@test "layers reversed in windows, forward ones above and below them, their states" {
+    for layer in 0 1; do
+        rm -rf model
+        cp -r "$TREE/tests/golden/tiny" model
+        sed -i '/"lm": {/,/},/d; s/"delay": 0,/"delay": 0, "reverse": 32, "reverse_layers": ['$layer'],/' \
+            model/config.json
+        export STATEPIPE_MODEL=$PWD/model
+        "$stream" tokens 300 1 2 17 64 >tokens
+        both hidden 2e-6 'embed @ tokens | mamba-layer @'
+        both hidden 0.02 'embed @ tokens | mamba-layer @ --dtype bf16'
+        both scores 2e-6 'embed @ tokens | mamba-layer @ -l 0 | mamba-layer @ -l 1 | head @'
+        "$stream" tokens 96 | pipe "embed | mamba-layer --device $dev --dump-state s >/dev/null"
+        both hidden 2e-6 'embed @ tokens | mamba-layer @ --load-state s'
+    done
+}
+
 @test "batches overlap with reading and writing, and stay what they are" {
     "$stream" tokens 700 1 1 3 500 >tokens
     pipe "embed tokens >hidden"

@@ -60,6 +60,8 @@ static void open_tiny(struct sp_model **m, uint32_t reverse) {
     struct sp_config c = *sp_model_config(*m);
     c.reverse = reverse;
     c.reverse_layers = 2;
+    c.head[0] = c.head[sp_config_head(&c, "tag")]; /* no language model */
+    c.n_head = 1;
     sp_model_free(*m);
     if (!mkdtemp(dir) || !getcwd(here, sizeof here)) exit(1);
     snprintf(path, sizeof path, "%s/config.json", dir);
