@@ -1,6 +1,6 @@
 /* Pages: CVs written by hand, in which studies, names and years are replaced (man 5
  * statepipe-corpus). A page "=== NAME REGION LANGUAGE LEVEL..." becomes an alternative NAME of the
- * rule `written`, a layout doc.NAME, and its header written.NAME. */
+ * rules `written` and pages.LANGUAGE, a layout doc.NAME, and its header written.NAME. */
 #include "corpus_internal.h"
 
 #include <ctype.h>
@@ -94,6 +94,8 @@ static enum sp_code add_page(struct sp_corpus *c, struct sp_slice head, struct s
     ok = ok && sp_rule_add(header, about, 1, false);
     if (ok) header->literal = true;
     ok = ok && sp_rule_add(sp_rule_get(c, "written", 7), id, 1, heldout);
+    n = snprintf(name, sizeof name, "pages.%.*s", (int)lang.n, lang.s);
+    ok = ok && sp_rule_add(sp_rule_get(c, name, (size_t)n), id, 1, heldout);
     return ok ? SP_OK : sp_error_memory(err, "the corpus");
 }
 
