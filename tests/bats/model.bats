@@ -94,12 +94,16 @@ END
     cd "$BATS_TEST_TMPDIR" || exit 70
     export BATCH=256 HELD_OUT=10
     pipe "mkresume -n 5 --seed 3" >gold
-    run -0 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold base taps-8-delay-8 read-twice
+    run -0 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold base taps-8-delay-8 read-twice reverse-64-taps-4-delay-0-layers-3
     [[ ${lines[1]} =~ ^base\ +[0-9]+\ +[0-9.]+\ +[0-9]+\ .*\(.*\ to\ .*\) ]]
     [[ ${lines[2]} == taps-8-delay-8\ * ]]
     [[ ${lines[3]} == read-twice\ * ]]
-    [ ${#lines[@]} -eq 4 ]
+    [[ ${lines[4]} == reverse-64-taps-4-delay-0-layers-3\ * ]]
+    [ ${#lines[@]} -eq 5 ]
     grep -q '"conv_kernel": 8' out/taps-8-delay-8/model/config.json
+    run -1 grep reverse out/{base,taps-8-delay-8,read-twice}/model/config.json
+    grep -q '"reverse": 64' out/reverse-64-taps-4-delay-0-layers-3/model/config.json
+    grep -q '"reverse_layers": \[3\]' out/reverse-64-taps-4-delay-0-layers-3/model/config.json
     touch -d 2001-01-01 out/base/model/model.safetensors
     run -0 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold base
     [ "$(date -r out/base/model/model.safetensors +%Y)" = 2001 ]
