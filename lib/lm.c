@@ -94,10 +94,6 @@ static enum sp_code open_all(struct sp_lm *lm, const struct sp_lm_options *o,
     const char *head = NULL;
     enum sp_code code = open_model(lm, o, &head, err);
     if (code) return code;
-    if (lm->c->reverse)
-        return sp_error_set(err, SP_E_USAGE,
-                            "%s has reversed layers, which fill and generate do not run",
-                            sp_model_dir(lm->model));
     lm->dtype = o->dtype;
     sp_kernels_init(&lm->k);
     code = sp_tokenizer_open(&lm->tok, sp_model_dir(lm->model), err);
