@@ -94,12 +94,13 @@ END
     cd "$BATS_TEST_TMPDIR" || exit 70
     export BATCH=256 HELD_OUT=10
     pipe "mkresume -n 5 --seed 3" >gold
-    run -0 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold base taps-8-delay-8 read-twice reverse-64-taps-4-delay-0-layers-3
+    run -0 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold base taps-8-delay-8 read-twice reverse-64-taps-4-delay-0-layers-3 \
+        reverse-128-taps-8-delay-0
     [[ ${lines[1]} =~ ^base\ +[0-9]+\ +[0-9.]+\ +[0-9]+\ .*\(.*\ to\ .*\) ]]
     [[ ${lines[2]} == taps-8-delay-8\ * ]]
     [[ ${lines[3]} == read-twice\ * ]]
     [[ ${lines[4]} == reverse-64-taps-4-delay-0-layers-3\ * ]]
-    [ ${#lines[@]} -eq 5 ]
+    [ ${#lines[@]} -eq 6 ]
     grep -q '"conv_kernel": 8' out/taps-8-delay-8/model/config.json
     run -1 grep reverse out/{base,taps-8-delay-8,read-twice}/model/config.json
     grep -q '"reverse": 64' out/reverse-64-taps-4-delay-0-layers-3/model/config.json
@@ -109,8 +110,9 @@ END
     [ "$(date -r out/base/model/model.safetensors +%Y)" = 2001 ]
     HELD_OUT=3 run -0 --separate-stderr "$TREE/tests/eval/slot_experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold
     [[ ${lines[1]} == marked\ * ]]
-    [[ ${lines[4]} == both\ * ]]
-    [[ ${lines[5]} == "both, records: held out  exact "* ]]
+    [[ ${lines[2]} == forward\ * ]]
+    [[ ${lines[5]} == both\ * ]]
+    [[ ${lines[6]} == "both, records: held out  exact "* ]]
     run -2 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold wider
     [ "$stderr" = "experiments: no variant wider" ]
     LR=none run -1 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold delay-4
