@@ -57,14 +57,19 @@ static enum sp_code check_body(const struct sp_corpus *c, const char *dir, struc
     return SP_OK;
 }
 
-/* The header of a page: its levels have years, as all that the rules know. */
+/* The header of a page: its region has universities, where there are any, and its levels have
+ * years, as all that the rules know. */
 static enum sp_code check_levels(const struct sp_corpus *c, const char *dir, struct sp_slice about,
                                  struct sp_error *err) {
-    sp_slice_word(&about);
+    static const char list[] = "inst.listed";
+    char name[SP_RULE_NAME_MAX];
+    struct sp_slice region = sp_slice_word(&about);
+    int n = snprintf(name, sizeof name, "%s.%.*s", list, (int)region.n, region.s);
+    if (known(c, (struct sp_slice){list, sizeof list - 1}) && !sp_rule_find(c, name, (size_t)n))
+        return refuse(c, dir, "there is no university of the region", region, err);
     sp_slice_word(&about);
     for (struct sp_slice level; (level = sp_slice_word(&about)).n;) {
-        char name[SP_RULE_NAME_MAX];
-        int n = snprintf(name, sizeof name, "years.%.*s", (int)level.n, level.s);
+        n = snprintf(name, sizeof name, "years.%.*s", (int)level.n, level.s);
         if (n >= (int)sizeof name || !known(c, (struct sp_slice){name, (size_t)n}))
             return refuse(c, dir, "there is no level", level, err);
     }

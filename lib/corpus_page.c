@@ -160,12 +160,13 @@ static int year_at(const char *s, size_t n, size_t i) {
     return !more && year >= 1930 && year < 2050 ? year : 0;
 }
 
-/* A run of spaces in front of more text on its line: made longer or shorter, so that what follows
- * a replaced text stands in the column where it was. */
+/* A run of spaces in front of more text on its line, or of a mark or braces, which are not part of
+ * s: made longer or shorter, so that what follows a replaced text stands in the column where it
+ * was. */
 static size_t column_gap(struct sp_maker *m, const char *s, size_t n) {
     size_t run = 0;
     while (run < n && s[run] == ' ') run++;
-    if (run < 2 || run == n || s[run] == '\n') return run;
+    if (run < 2 || (run < n && s[run] == '\n')) return run;
     int wanted = (int)run - m->drift;
     int gap = wanted < 2 ? 2 : wanted;
     m->drift = gap - wanted;

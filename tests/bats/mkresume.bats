@@ -49,8 +49,8 @@ for line, plain in zip(open(sys.argv[1] + "/asked"), open(sys.argv[1] + "/plain"
         said = [" ".join(text.split()) for text in said] or ["unknown"]
         assert said[0] == answers[0] and set(said) == set(answers), (query, answers, said)
 n = sum(kinds.values())
-assert n > 1300 and len(kinds) == 21, kinds
-assert 0.25 < kinds["role"] / n < 0.5 and 0.12 < unknown / n < 0.23, (kinds, unknown)
+assert n > 1300 and len(kinds) > 16, kinds # of 21, some of them rare
+assert 0.35 < kinds["role"] / n < 0.6 and 0.12 < unknown / n < 0.23, (kinds, unknown)
 P
 }
 
@@ -128,7 +128,7 @@ assert marks > 500 and inside > 0, (marks, inside)' "$BATS_TEST_TMPDIR"
 @test "mkresume writes the same on every machine" {
     # A change of the corpus changes this on purpose; put the new digest in.
     run -0 pipe 'mkresume -n 500 --seed 7 --split all --slots 3 | sha256sum'
-    [ "$output" = "1857fdf617d103351e94791b3836d40b68e67022893470f245ea39aa5b595442  -" ]
+    [ "$output" = "e3ba619b03f2dc06aaeda79569d7b123b29aac459af8a20fe22d2c4ea281823a  -" ]
 }
 
 @test "mkresume: training does not see the lines held out of the lists" {
@@ -206,11 +206,14 @@ refused() { # RULES MESSAGE: as printf writes the rules; the message behind the 
     printf '%s\n' '=== two-schools DE en master+bachelor' >"$BATS_TEST_TMPDIR/p/x.pages"
     run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/p"
     [ "$stderr" = "mkresume: $BATS_TEST_TMPDIR/p/x.pages:1: there is no level {master+bachelor}" ]
+    printf '%s\n' '=== leeds UK en master' >"$BATS_TEST_TMPDIR/p/x.pages"
+    run -65 --separate-stderr pipe "mkresume --corpus $BATS_TEST_TMPDIR/p"
+    [ "$stderr" = "mkresume: $BATS_TEST_TMPDIR/p/x.pages:1: there is no university of the region {UK}" ]
     cat >"$BATS_TEST_TMPDIR/p/x.pages" <<'END'
 === two-schools US en master bachelor
 {name} 2020-2021 \{x\} tel 20155 { a|b|c}
 ⟦i1:University of Leeds⟧    here ⟦y1:2017 - 2019⟧
-⟦d1:M.Sc.⟧                  there
+⟦d1:M.Sc.⟧                  {there|There}
 {?60 ⟦i2:Hull⟧ ⟦d2:Bachelor⟧ of ⟦f2:Law⟧ ⟦y2:since 2024⟧
 }
 === !one-school GB en bachelor bachelor
@@ -219,7 +222,7 @@ END
     pipe "mkresume --corpus $BATS_TEST_TMPDIR/p -n 400 --layout two-schools --slots 9" >"$BATS_TEST_TMPDIR/docs"
     python3 - "$BATS_TEST_TMPDIR/docs" <<'P'
 import json, re, sys
-own, wide, second, moved, asked = 0, 0, 0, set(), set()
+own, wide, braced, second, moved, asked = 0, 0, 0, 0, set(), set()
 for line in open(sys.argv[1]):
     d = json.loads(line)
     raw = d["text"].encode()
@@ -236,10 +239,13 @@ for line in open(sys.argv[1]):
     lines = d["text"].split("\n")
     here = [l for l in lines if " here " in l and l.find("here") == 23]
     wide += len(here)
+    there = [l for l in lines if l.endswith(("  there", "  There"))]
+    braced += sum(len(l) == 28 for l in there)
 assert 40 < own < 130, own               # one in five
 assert moved >= set(range(2003, 2018)), moved
 assert 180 < second < 300, second
 assert wide - own > 30, (wide, own)      # where there was room, the column is kept
+assert braced > 300, braced              # in front of braces too, but for what damage does
 assert ("field", "Law") in asked and len(asked) > 5, asked
 P
     run -0 pipe "mkresume --corpus $BATS_TEST_TMPDIR/p -n 20 --layout one-school | grep -c '\"institution\", \[0, 1\]'"
