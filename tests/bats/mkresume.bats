@@ -128,7 +128,7 @@ assert marks > 500 and inside > 0, (marks, inside)' "$BATS_TEST_TMPDIR"
 @test "mkresume writes the same on every machine" {
     # A change of the corpus changes this on purpose; put the new digest in.
     run -0 pipe 'mkresume -n 500 --seed 7 --split all --slots 3 | sha256sum'
-    [ "$output" = "e3ba619b03f2dc06aaeda79569d7b123b29aac459af8a20fe22d2c4ea281823a  -" ]
+    [ "$output" = "56d10b2c3b564fb7a372b49607d9aa7c22dd520ec7f5701510c3d6b367e53c6a  -" ]
 }
 
 @test "mkresume: training does not see the lines held out of the lists" {
