@@ -286,30 +286,47 @@ bool sp_config_reverses(const struct sp_config *c, int64_t i) {
     return c->reverse > 0 && i < SP_REVERSE_LAYERS_MAX && (c->reverse_layers >> i & 1);
 }
 
+/* "reverse_layers": the numbers of reversed layers, else every second one, from layer 1. */
+static enum sp_code read_reverse_layers(const struct config_text *t, struct sp_config *c,
+                                        sp_json_node layers, struct sp_error *err) {
+    const int64_t most = c->n_layer < SP_REVERSE_LAYERS_MAX ? c->n_layer : SP_REVERSE_LAYERS_MAX;
+    for (int64_t i = 1; layers < 0 && i < most; i += 2) c->reverse_layers |= (uint64_t)1 << i;
+    if (layers >= 0 && sp_json_type(t->j, layers) != SP_JSON_ARRAY)
+        return sp_error_set(err, SP_E_DATA, "%s: \"reverse_layers\" is not a list of layers",
+                            t->name);
+    for (sp_json_node v = layers < 0 ? -1 : sp_json_first(t->j, layers); v >= 0;
+         v = sp_json_next(t->j, v)) {
+        int64_t i = sp_json_int(t->j, v, -1);
+        if (i < 0 || i >= most)
+            return sp_error_set(err, SP_E_DATA,
+                                "%s: \"reverse_layers\" names what is not a layer from 0 to %lld",
+                                t->name, (long long)most - 1);
+        c->reverse_layers |= (uint64_t)1 << i;
+    }
+    if (!c->reverse_layers)
+        return sp_error_set(err, SP_E_DATA, "%s: \"reverse\" is without a layer that is reversed",
+                            t->name);
+    return SP_OK;
+}
+
 /* "reverse": the window of reversed layers in tokens, which fills chunks, so that no chunk's end
- * cuts one; "reverse_layers": their numbers, else every second one, from layer 1. */
+ * cuts one. */
 static enum sp_code read_reverse(const struct config_text *t, struct sp_config *c, sp_json_node own,
-                                 struct sp_error *err) {
-    int64_t window = sp_json_int(t->j, sp_json_get(t->j, own, "reverse"), 0);
+                                 int64_t format, struct sp_error *err) {
+    sp_json_node reverse = sp_json_get(t->j, own, "reverse");
+    sp_json_node layers = sp_json_get(t->j, own, "reverse_layers");
+    int64_t window = reverse < 0 ? 0 : sp_json_int(t->j, reverse, -1);
     if (window < 0 || (window > 0 && SP_CHUNK_TOKENS % window != 0))
         return sp_error_set(err, SP_E_DATA, "%s: \"reverse\" is not 0 or a divisor of %d", t->name,
                             SP_CHUNK_TOKENS);
+    if (window == 0 && layers >= 0)
+        return sp_error_set(err, SP_E_DATA,
+                            "%s: \"reverse_layers\" is without \"reverse\", their window", t->name);
+    if (window > 0 && format < SP_CONFIG_FORMAT_MAX)
+        return sp_error_set(err, SP_E_DATA, "%s: with \"reverse\", \"format\" has to be %d",
+                            t->name, SP_CONFIG_FORMAT_MAX);
     c->reverse = (uint32_t)window;
-    sp_json_node layers = sp_json_get(t->j, own, "reverse_layers");
-    for (int64_t i = 1; layers < 0 && window > 0 && i < c->n_layer && i < SP_REVERSE_LAYERS_MAX;
-         i += 2)
-        c->reverse_layers |= (uint64_t)1 << i;
-    for (sp_json_node v = sp_json_first(t->j, layers); layers >= 0 && v >= 0;
-         v = sp_json_next(t->j, v)) {
-        int64_t i = sp_json_int(t->j, v, -1);
-        if (i < 0 || i >= c->n_layer || i >= SP_REVERSE_LAYERS_MAX)
-            return sp_error_set(err, SP_E_DATA,
-                                "%s: \"reverse_layers\" names a layer that is not there, or one "
-                                "above %d",
-                                t->name, SP_REVERSE_LAYERS_MAX - 1);
-        c->reverse_layers |= (uint64_t)1 << i;
-    }
-    return SP_OK;
+    return window ? read_reverse_layers(t, c, layers, err) : SP_OK;
 }
 
 /* What a model with reversed layers cannot be. */
@@ -355,7 +372,7 @@ static enum sp_code read_extension(const struct config_text *t, struct sp_config
                                 t->name, c->tokenizer);
     }
     enum sp_code code = read_template(t, c, sp_json_get(t->j, own, "fill_template"), err);
-    if (!code) code = read_reverse(t, c, own, err);
+    if (!code) code = read_reverse(t, c, own, format, err);
     if (code) return code;
     sp_json_node heads = sp_json_get(t->j, own, "heads");
     for (sp_json_node v = sp_json_first(t->j, heads); v >= 0; v = sp_json_next(t->j, v)) {

@@ -38,7 +38,7 @@ both() {
     for layer in 0 1; do
         rm -rf model
         cp -r "$TREE/tests/golden/tiny" model
-        sed -i '/"lm": {/,/},/d; s/"delay": 0,/"delay": 0, "reverse": 32, "reverse_layers": ['$layer'],/' \
+        sed -i '/"lm": {/,/},/d; s/"format": 1/"format": 2/; s/"delay": 0,/"delay": 0, "reverse": 32, "reverse_layers": ['$layer'],/' \
             model/config.json
         export STATEPIPE_MODEL=$PWD/model
         "$stream" tokens 300 1 2 17 64 >tokens

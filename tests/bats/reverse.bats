@@ -18,7 +18,7 @@ make_model() {
 import json, sys
 c = json.load(open(sys.argv[1]))
 own = c["statepipe"]
-own.update(reverse=64, reverse_layers=[int(sys.argv[2])])
+own.update(format=2, reverse=64, reverse_layers=[int(sys.argv[2])])
 del own["heads"]["lm"]
 json.dump(c, open(sys.argv[1], "w"))
 END
@@ -246,7 +246,7 @@ for i in range(600):
 END
     cat >config.json <<'END'
 {"model_type": "mamba", "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4, "conv_kernel": 4,
- "intermediate_size": 32, "time_step_rank": 1, "vocab_size": 264, "statepipe": {"format": 1, "tokenizer": "bytes",
+ "intermediate_size": 32, "time_step_rank": 1, "vocab_size": 264, "statepipe": {"format": 2, "tokenizer": "bytes",
  "reverse": 32, "reverse_layers": [1], "heads": {"tags": {"type": "tag", "labels": ["O", "N-degree", "I-degree"]}}}}
 END
     pipe "tokenize -m bytes --jsonl lines.jsonl >s"

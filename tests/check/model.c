@@ -54,6 +54,17 @@ static void check_config(void) {
                  strcmp(config.head[0].label[1], "\xc3\xa9") == 0 && config.passes == 2 &&
                  config.delay == 5,
              "a single head is the default head");
+#define TAGGER "\"heads\":{\"x\":{\"type\":\"tag\",\"labels\":[\"O\"]}}"
+    check_ok(parse(with("\"statepipe\":{\"format\":2,\"reverse\":64," TAGGER "}")) == SP_OK &&
+                 config.reverse == 64 && config.reverse_layers == 2,
+             "every second layer is reversed, from layer 1");
+    check_ok(parse(with("\"statepipe\":{\"format\":2,\"reverse\":256,"
+                        "\"reverse_layers\":[1,0]," TAGGER "}")) == SP_OK &&
+                 config.reverse == 256 && config.reverse_layers == 3,
+             "or those that are named");
+    check_ok(parse(with("\"statepipe\":{\"format\":1,\"reverse\":0}")) == SP_OK &&
+                 !config.reverse && !config.reverse_layers,
+             "or none");
     check_ok(
         parse(with("\"statepipe\":{\"format\":1,\"heads\":{\"x\":{\"type\":\"tag\","
                    "\"labels\":[\"O\"],\"doubt\":{\"year+institution\":0.5,\"degree\":1}}}}")) ==
@@ -85,11 +96,47 @@ static void check_bad_configs(void) {
         {"\"statepipe\":{\"format\":3}", "of another format than 1 to 2"},
         {"\"statepipe\":{\"format\":1,\"passes\":0}", "passes"},
         {"\"statepipe\":{\"format\":1,\"delay\":1000000}", "delay"},
-        {"\"statepipe\":{\"format\":1,\"reverse\":100}",
-         "\"reverse\" is not 0 or a divisor of 256"},
-        {"\"statepipe\":{\"format\":1,\"reverse\":64,\"passes\":2}", "exclude each other"},
-        {"\"statepipe\":{\"format\":1,\"reverse\":64}", "a language model's head exclude"},
-        {"\"statepipe\":{\"format\":1,\"reverse\":64,\"reverse_layers\":[64]}", "a layer"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":100}",
+         "config.json: \"reverse\" is not 0 or a divisor of 256"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":-64}",
+         "config.json: \"reverse\" is not 0 or a divisor of 256"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":128.5}",
+         "config.json: \"reverse\" is not 0 or a divisor of 256"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":\"128\"}",
+         "config.json: \"reverse\" is not 0 or a divisor of 256"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":true}",
+         "config.json: \"reverse\" is not 0 or a divisor of 256"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":null}",
+         "config.json: \"reverse\" is not 0 or a divisor of 256"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":[128]}",
+         "config.json: \"reverse\" is not 0 or a divisor of 256"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"passes\":2}", "exclude each other"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64}", "a language model's head exclude"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":1}",
+         "\"reverse_layers\" is not a list of layers"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":null}",
+         "\"reverse_layers\" is not a list of layers"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":\"1\"}",
+         "\"reverse_layers\" is not a list of layers"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":{\"1\":1}}",
+         "\"reverse_layers\" is not a list of layers"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[64]}",
+         "names what is not a layer from 0 to 1"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[2]}",
+         "names what is not a layer from 0 to 1"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[-1]}",
+         "names what is not a layer from 0 to 1"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[1,\"0\"]}",
+         "names what is not a layer from 0 to 1"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[0.5]}",
+         "names what is not a layer from 0 to 1"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[]}",
+         "\"reverse\" is without a layer that is reversed"},
+        {"\"statepipe\":{\"format\":2,\"reverse_layers\":[1]}",
+         "\"reverse_layers\" is without \"reverse\""},
+        {"\"statepipe\":{\"format\":2,\"reverse\":0,\"reverse_layers\":[1]}",
+         "\"reverse_layers\" is without \"reverse\""},
+        {"\"statepipe\":{\"format\":1,\"reverse\":64}", "with \"reverse\", \"format\" has to be 2"},
         {"\"statepipe\":{\"format\":1,\"tokenizer\":\"magic\"}", "tokenizer"},
         {"\"statepipe\":{\"format\":1,\"default_head\":\"x\"}", "default_head"},
         {"\"statepipe\":{\"format\":1,\"fill_template\":\"{query}{doc}{answer}\"}",
@@ -127,6 +174,11 @@ static void check_bad_configs(void) {
         check_ok(code == SP_E_DATA && strstr(err.msg, cases[i].says), "refused: %s",
                  code ? err.msg : cases[i].more);
     }
+    check_ok(parse("{\"model_type\":\"mamba\",\"hidden_size\":8,\"vocab_size\":9,"
+                   "\"num_hidden_layers\":1,\"statepipe\":{\"format\":2,\"reverse\":64}}") ==
+                     SP_E_DATA &&
+                 strstr(err.msg, "without a layer"),
+             "refused, where there is no second layer: %s", err.msg);
     check_ok(!parse(with("\"state_size\":256,\"conv_kernel\":16")),
              "the largest state and convolution");
     check_ok(parse("{\"model_type\":\"mamba2\",\"hidden_size\":8}") == SP_E_DATA &&
