@@ -120,6 +120,18 @@ END
     [[ $stderr == *"train: "*"none"* ]]
 }
 
+@test "experiments: a config loses its reversed layers, in whatever lines they stand" {
+    cd "$BATS_TEST_TMPDIR" || exit 70
+    own='"delay": 0, "format": 2, "reverse": 128, "reverse_layers": [1, 3]'
+    echo '{"hidden_size": 8, "statepipe": {'"$own"'}}' >line
+    python3 -m json.tool line >lines
+    sed 's/, "reverse_layers.*]//' line >short
+    for config in line lines short; do
+        run -0 bash -c '. "$1/tests/eval/functions.bash"; forward_only <"$2"' - "$TREE" $config
+        [ "$(tr -d ' \n' <<<"$output")" = '{"hidden_size":8,"statepipe":{"delay":0,"format":1}}' ]
+    done
+}
+
 @test "vary: the same model, with other transitions or averaged, and doubts" {
     cd "$BATS_TEST_TMPDIR" || exit 70
     vary() { "$TREE/share/model-src/vary.py" "$@"; }
@@ -242,18 +254,24 @@ with an answer 1 questions unknown first 1.000 wrong with p >= 0.50 0.000" ]
 @test "the report: every set, beside the rules, and every kind of question" {
     cd "$BATS_TEST_TMPDIR" || exit 70
     pipe "mkresume -n 5 --seed 4" >mine.jsonl
+    echo '{"id": "a", "lang": "en", "text": "Jane Doe, baker", "education": []}' >none.jsonl
     printf 'far\tThe capital of France is ?__\n' >templates
     HELD_OUT=10 TEMPLATES=templates run -0 --separate-stderr \
-        "$TREE/tests/eval/report" "$STATEPIPE_BUILD/bin" "$TREE/share/model" out mine.jsonl
+        "$TREE/tests/eval/report" "$STATEPIPE_BUILD/bin" "$TREE/share/model" out mine.jsonl none.jsonl
+    [[ $output == *"== none: records"*"== none: questions"$'\n'"no questions"$'\n'* ]]
     for title in mine heldout written-a written-b; do
         [[ $output == *"== $title: records"*"== $title: questions"* ]]
     done
-    [ "$(grep -c '  baseline F1 [01]\.[0-9]*$' <<<"$output")" = $((8 * (2 + $(ls "$TREE"/tests/eval/written/*.txt | wc -l)))) ]
+    [ "$(grep -c '  baseline F1 [01]\.[0-9]*$' <<<"$output")" = $((8 * (3 + $(ls "$TREE"/tests/eval/written/*.txt | wc -l)))) ]
+    grep -q '^en  .* documents  exact F1 institution .* relaxed record [01]\.[0-9]*  baseline record [01]\.[0-9]*  relaxed record [01]\.[0-9]*$' <<<"$output"
+    [ "$(grep -c '^CVs/s    [1-9][0-9]*  baseline [1-9][0-9]*$' <<<"$output")" -ge 4 ]
     [[ $output == *"== unanswerable: questions"*"without an answer "* ]]
     grep -q '^{"id": "mine-' out/unanswerable.questions
     [ "$(grep -c . out/unanswerable.questions)" = "$(cut -d, -f1 out/unanswerable.questions | sort -u | wc -l)" ]
     run -66 --separate-stderr "$TREE/tests/eval/report" "$STATEPIPE_BUILD/bin" "$TREE/share/model" out nowhere
     [ "$stderr" = "report: cannot read nowhere" ]
+    run -66 --separate-stderr "$TREE/tests/eval/report" /nosuch "$TREE/share/model" out mine.jsonl
+    [ "$stderr" = "report: there are no programs in /nosuch: build/bin has them" ]
     run -2 --separate-stderr "$TREE/tests/eval/report" "$STATEPIPE_BUILD/bin" "$TREE/share/model" out mine.jsonl ./mine.jsonl
     [ "$stderr" = "report: two sets are called mine" ]
 }

@@ -11,6 +11,12 @@ usage() {
     exit 2
 }
 
+# programs_in DIR: its programs go before others of their names
+programs_in() {
+    [ -x "$1/statepipe" ] || { echo "${0##*/}: there are no programs in $1: build/bin has them" >&2 && exit 66; }
+    PATH=$(cd "$1" && pwd):$PATH
+}
+
 # failed LOG: the end of a run's log, which says why it did not train; exits
 failed() {
     echo "${0##*/}: the training failed; the end of $1:" >&3
@@ -25,6 +31,17 @@ find_records() {
     shift 3
     tokenize -m "$model" --jsonl <"$gold" | embed -m "$model" | mamba-layer -j 1 -m "$model" |
         head -m "$model" | extract -o jsonl "$@" >"$found"
+}
+
+# forward_only <CONFIG: the same without reversed layers, however it is laid out
+forward_only() {
+    python3 -c 'import json, sys
+config = json.load(sys.stdin)
+own = config["statepipe"]
+own["format"] = 1
+for key in ("reverse", "reverse_layers"):
+    own.pop(key, None)
+print(json.dumps(config, indent=1))'
 }
 
 # delay_of CONFIG: how many tokens late its tags are read
