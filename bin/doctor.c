@@ -105,6 +105,9 @@ static void report_sizes(const struct sp_model *m) {
              archs[c->arch], (long long)c->n_layer, (long long)c->d_model, (long long)c->d_inner,
              (long long)c->d_state, (long long)c->vocab_size, hex);
     line("", text);
+    size_t at = (size_t)snprintf(text, sizeof text, "layers ");
+    sp_config_describe_reverse(c, 0, c->n_layer - 1, text + at, sizeof text - at);
+    if (text[at]) line("", text);
 }
 
 static void report_head(const struct sp_head *h, bool is_default) {

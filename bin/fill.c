@@ -10,8 +10,8 @@
 #define TOKENS_BYTES 64 /* where a token is a byte */
 
 static struct {
-    const char *model, *load_state, *doc, *until, *format, *head, *device, *dtype;
-    struct sp_option_list query, choices;
+    const char *model, *load_state, *until, *format, *head, *device, *dtype;
+    struct sp_option_list query, choices, doc;
     bool jsonl;
     int64_t n_best, beam, max_tokens, jobs;
     int verbose;
@@ -22,7 +22,7 @@ static const struct sp_option options[] = {
     {SP_OPT_LIST, 'q', "query", "TEXT", "ask this; FILEs are states to ask", &opt.query, 0, 0},
     {SP_OPT_STRING, 0, "load-state", "FILE", "what was read before: a state", &opt.load_state, 0,
      0},
-    {SP_OPT_STRING, 0, "doc", "FILE", "what was read before: a document", &opt.doc, 0, 0},
+    {SP_OPT_LIST, 0, "doc", "FILE", "what was read before: a document", &opt.doc, 0, 0},
     {SP_OPT_FLAG, 0, "jsonl", NULL, "FILEs have lines {\"id\", \"doc\", \"query\"}", &opt.jsonl, 0,
      0},
     {SP_OPT_INT, 'n', "n-best", "N", "answers (5)", &opt.n_best, 1, SP_FILL_WIDTH_MAX},
@@ -45,9 +45,10 @@ static const struct sp_option options[] = {
 static const struct sp_program program = {
     .name = "fill",
     .operands = "[FILE...]",
-    .summary = "Says what stands in the slots ?__ of a text, after a state or a document.",
+    .summary = "Says what stands in the slots ?__ of a text, after a document or a state.",
     .detail = "Without -q or --jsonl each FILE (or standard input) is a text with slots.",
-    .example = "fill -m MODEL -q 'Jane Doe is a ?__' states/*.state",
+    .example = "fill --doc cv.pdf -q 'Jane Doe is a ?__'\n"
+               "  fill -m LANGUAGE-MODEL -q 'Jane Doe is a ?__' states/*.state",
     .status_1 = "some questions failed",
     .options = options};
 
@@ -61,12 +62,19 @@ static void report(const char *id, const struct sp_error *why) {
     fprintf(stderr, "%s: %s%s%s\n", program.name, id ? id : "", id ? ": " : "", why->msg);
 }
 
+static const char *doc_path(void) {
+    return opt.doc.n ? opt.doc.item[0] : NULL;
+}
+
 static enum sp_code check_options(int n_operand, struct sp_error *err) {
-    if (opt.load_state && opt.doc)
+    if (opt.doc.n > 1)
+        return sp_error_set(err, SP_E_USAGE,
+                            "--doc is given twice: one document at a time, or lines of --jsonl");
+    if (opt.load_state && opt.doc.n)
         return sp_error_set(err, SP_E_USAGE, "--load-state and --doc: one of the two");
     if (opt.query.n > 0 && opt.jsonl)
         return sp_error_set(err, SP_E_USAGE, "-q and --jsonl: one of the two");
-    if (opt.query.n > 0 && n_operand > 0 && (opt.load_state || opt.doc))
+    if (opt.query.n > 0 && n_operand > 0 && (opt.load_state || opt.doc.n))
         return sp_error_set(err, SP_E_USAGE,
                             "with -q, FILEs are states to ask; --load-state and --doc go without");
     if (opt.query.n == 0 && n_operand == 0 && isatty(STDIN_FILENO))
@@ -120,17 +128,24 @@ static enum sp_code load(const char *path, struct sp_lm_seq **seq, struct sp_err
     return code;
 }
 
+/* What is binary will be refused, and is of no encoding. */
+static enum sp_code make_valid(char **text, size_t *n, const char *path, struct sp_error *err) {
+    if (*n > 0 && memchr(*text, 0, *n)) return SP_OK;
+    return cli_make_valid(&program, text, n, path, err);
+}
+
 /* What --load-state or --doc says; NULL for neither. */
 static enum sp_code load_context(struct sp_lm_seq **seq, struct sp_error *err) {
     *seq = NULL;
     if (opt.load_state) return load(opt.load_state, seq, err);
-    if (!opt.doc) return SP_OK;
-    enum sp_code code = sp_text_read(&doc, &run.n_doc, opt.doc, DOC_BYTES_MAX, err);
-    if (!code) code = cli_make_valid(&program, &doc, &run.n_doc, opt.doc, err);
+    const char *path = doc_path();
+    if (!path) return SP_OK;
+    enum sp_code code = sp_text_read(&doc, &run.n_doc, path, DOC_BYTES_MAX, err);
+    if (!code) code = make_valid(&doc, &run.n_doc, path, err);
     run.doc = doc;
     if (code || sp_fill_finds(run.fill)) return code;
     code = sp_fill_read(run.fill, &run.doc, &run.n_doc, 1, seq, err);
-    if (code) sp_error_prefix(err, "%s", sp_io_shown(opt.doc));
+    if (code) sp_error_prefix(err, "%s", sp_io_shown(path));
     return code;
 }
 
@@ -149,7 +164,7 @@ static enum sp_code query_text(struct sp_fill_text **text, size_t i, bool alone,
 
 /* -q alone, or after what was read before. */
 static enum sp_code ask_queries(struct sp_lm_seq *context, struct sp_error *err) {
-    const char *id = opt.load_state ? opt.load_state : opt.doc ? opt.doc : "-q";
+    const char *id = opt.load_state ? opt.load_state : opt.doc.n ? doc_path() : "-q";
     enum sp_code code = SP_OK;
     for (size_t i = 0; !code && i < opt.query.n; i++) {
         struct sp_fill_ask_item item = {.context = context, .owns_text = true};
@@ -220,7 +235,7 @@ static enum sp_code ask_file(const char *path, struct sp_lm_seq *context, struct
     if (sp_io_slurp(&text, &n, path, SP_FILL_QUERY_BYTES_MAX, &why))
         return sp_fill_run_fail(&run, NULL, &why, err);
     const struct sp_fill_ask_item item = {.context = context};
-    code = cli_make_valid(&program, &text, &n, path, err);
+    code = make_valid(&text, &n, path, err);
     if (!code) code = sp_fill_run_ask(&run, path, text, n, &item, err);
     free(text);
     return code;

@@ -29,6 +29,9 @@ enum sp_code sp_config_parse(struct sp_config *c, const char *text, size_t n, co
 int sp_config_head(const struct sp_config *c, const char *name);
 /* Does layer i read windows from right to left? */
 bool sp_config_reverses(const struct sp_config *c, int64_t i);
+/* "1, 3 reversed in windows of 128 tokens": those of layers first to last; "" for none. */
+void sp_config_describe_reverse(const struct sp_config *c, int64_t first, int64_t last, char *out,
+                                size_t size);
 /* A config.json for c, as Hugging Face's classes read it, with the "statepipe" object. dtype: what
  * "torch_dtype" says of the weights. */
 enum sp_code sp_config_write(FILE *file, const struct sp_config *c, enum sp_dtype dtype,

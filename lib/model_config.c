@@ -286,6 +286,17 @@ bool sp_config_reverses(const struct sp_config *c, int64_t i) {
     return c->reverse > 0 && i < SP_REVERSE_LAYERS_MAX && (c->reverse_layers >> i & 1);
 }
 
+void sp_config_describe_reverse(const struct sp_config *c, int64_t first, int64_t last, char *out,
+                                size_t size) {
+    size_t at = 0;
+    out[0] = 0;
+    for (int64_t i = first; i <= last && at < size; i++)
+        if (sp_config_reverses(c, i))
+            at += (size_t)snprintf(out + at, size - at, "%s%lld", at ? ", " : "", (long long)i);
+    if (at && at < size)
+        snprintf(out + at, size - at, " reversed in windows of %u tokens", c->reverse);
+}
+
 /* "reverse_layers": the numbers of reversed layers, else every second one, from layer 1. */
 static enum sp_code read_reverse_layers(const struct config_text *t, struct sp_config *c,
                                         sp_json_node layers, struct sp_error *err) {

@@ -1,5 +1,6 @@
 /* Layers over a stream of hidden states: documents, their states, and what is held of them. */
 #include "net_layers_internal.h"
+#include "model.h"
 #include "net_stream.h"
 #include "net_weights.h"
 
@@ -449,11 +450,13 @@ void sp_layers_install(struct sp_layers *l, struct sp_filter *f) {
 }
 
 void sp_layers_describe(struct sp_layers *l, char *out, size_t size) {
-    char backend[400] = "";
+    char backend[400] = "", reversed[400];
     if (size > 0) out[0] = 0;
     if (!l->net) return;
     l->be->describe(l->be, backend, sizeof backend);
-    snprintf(out, size, "%s, layers %lld-%lld of %lld, products in %s; %s", sp_model_dir(l->model),
-             (long long)l->o.first, (long long)l->o.last, (long long)l->c->n_layer,
-             sp_dtype_name(l->o.dtype), backend);
+    sp_config_describe_reverse(l->c, l->o.first, l->o.last, reversed, sizeof reversed);
+    snprintf(out, size, "%s, layers %lld-%lld of %lld%s%s, products in %s; %s",
+             sp_model_dir(l->model), (long long)l->o.first, (long long)l->o.last,
+             (long long)l->c->n_layer, reversed[0] ? ", " : "", reversed, sp_dtype_name(l->o.dtype),
+             backend);
 }

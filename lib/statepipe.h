@@ -402,8 +402,9 @@ struct sp_config {
     uint32_t reverse;               /* tokens of a reversed layer's window; 0: there are none */
     uint64_t reverse_layers;        /* which they are: bit i for layer i */
     char tokenizer[SP_NAME_MAX];    /* "bytes", or "": tokenizer.json beside it */
-    /* How a document and a question about it are put together, "" for one behind the other:
-     * begins with {doc}, has {query}, and may have {answer} behind that (man 5 statepipe-model). */
+    /* How a document and a question about it are put together, "" for one behind the other
+     * (man 5 statepipe-model): {doc}, then {query}, then perhaps {answer} for a language model; for
+     * a head that finds answers {query}, then {doc} or {marked_doc}. */
     char fill_template[SP_TEMPLATE_MAX];
 };
 

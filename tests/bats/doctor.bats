@@ -16,6 +16,16 @@ setup() { doctor="$STATEPIPE_BUILD/bin/doctor -m $TREE/tests/golden/tiny"; }
     grep -q '^tokenizer  *[0-9]* tokens, byte-exact$' <<<"$output"
 }
 
+@test "reversed layers, which, and their window" {
+    cd "$BATS_TEST_TMPDIR"
+    ! $doctor | grep -q reversed || return 1
+    cp -r "$TREE/tests/golden/tiny" reversed
+    sed -i '/"lm": {/,/},/d; s/"format": 1/"format": 2/; s/"delay": 0,/"delay": 0, "reverse": 32, "reverse_layers": [0, 1],/' \
+        reversed/config.json
+    run -0 "$STATEPIPE_BUILD/bin/doctor" -m reversed
+    grep -q '^  *layers 0, 1 reversed in windows of 32 tokens$' <<<"$output"
+}
+
 @test "the model that answers questions, or that there is none" {
     cd "$BATS_TEST_TMPDIR"
     run -0 "$STATEPIPE_BUILD/bin/doctor" -m "$TREE/share/model"

@@ -349,13 +349,16 @@ open("model/model.safetensors", "wb").write(data)'
     refused 65 'empty: the document is empty' --doc empty -q '=?__'
     head -c 3000 "$STATEPIPE_BUILD/bin/fill" >binary
     refused 65 'binary: the text is binary' binary
+    [ "${#stderr_lines[@]}" = 1 ] # and nothing of its encoding
     refused 65 'binary: the document is binary' --doc binary -q '=?__'
+    [ "${#stderr_lines[@]}" = 1 ]
     refused 65 'doc.state: the document is binary' --doc doc.state -q '=?__'
     refused 65 'looks like text' -q '=?__' doc
     head -c 500 doc.state >cut.state
     refused 65 'cut.state ends in the middle' --load-state cut.state -q '=?__'
     refused 66 'nothere' -q '=?__' nothere
     refused 66 'nothere' --doc nothere -q '=?__'
+    refused 2 '--doc is given twice' --doc doc --doc other -q '=?__'
     refused 2 'one of the two' --doc doc --load-state doc.state -q '=?__'
     refused 2 'FILEs are states' --doc doc -q '=?__' doc.state
     run -65 --separate-stderr fill -m "$words" --load-state doc.state -q '=?__'

@@ -69,6 +69,14 @@ for kind, fields, t in records(open(sys.argv[2], "rb").read()):
 END
 }
 
+@test "-v says which layers are reversed, of those that are run" {
+    pipe "tokenize long | embed >h"
+    run -0 --separate-stderr pipe "mamba-layer -v h >/dev/null"
+    [[ $stderr == *"layers 0-1 of 2, 0 reversed in windows of 64 tokens, products in f32"* ]]
+    run -0 --separate-stderr pipe "mamba-layer -l 0 h | mamba-layer -v -l 1 >/dev/null"
+    [[ $stderr == *"layers 1-1 of 2, products in f32"* ]]
+}
+
 @test "chunks, packing, threads and layers over processes do not show" {
     "$stream" tokens 1 63 64 65 255 256 257 1000 >all
     for m in model above; do
