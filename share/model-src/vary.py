@@ -4,7 +4,8 @@
     vary.py MODEL OUT --mean OTHER...       the mean of its weights and those of OTHER..., of one shape
     vary.py MODEL OUT --transitions FACTOR  its tags' transitions times FACTOR
     vary.py MODEL OUT --doubt SCORES        how often which records are wrong, as `score.py --doubt`
-                                            counted, in OUT's config.json; no calibration
+                                            counted of 20 or more, in OUT's config.json; no
+                                            calibration
     vary.py MODEL OUT --calibration SCORES  what `score.py --calibration` fitted, there
 
 Standard library only; weights are f32.
@@ -53,13 +54,19 @@ def mean(models):
 
 def doubt(scores):
     lines = re.findall(r"^doubt +(\S+) +(\d+) records +wrong ([\d.]+)$", scores.read_text(), re.M)
-    return {kind: float(wrong) for kind, n, wrong in lines
-            if int(n) >= FEW and kind != "institution+degree+year"}
+    counted = {kind: float(wrong) for kind, n, wrong in lines
+               if int(n) >= FEW and kind != "institution+degree+year"}
+    if not counted:
+        print(f"vary: {scores} has fewer than {FEW} records of every kind that lacks a field: "
+              "nothing is doubted", file=sys.stderr)
+    return counted
 
 
 def calibration(scores):
     line = r"^calibration +slope (-?[\d.]+) +intercept (-?[\d.]+)$"
     found = re.search(line, scores.read_text(), re.M)
+    if not found:
+        sys.exit(f"vary: {scores} is not what score.py --calibration prints")
     return [float(found[1]), float(found[2])]
 
 

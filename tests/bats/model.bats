@@ -158,6 +158,15 @@ END
     run -0 vary same sure --doubt scores
     run -0 python3 -c 'import json; print(json.load(open("sure/config.json"))["statepipe"]["heads"]["tag"]["doubt"])'
     [ "$output" = "{'degree+year': 0.125}" ]
+    printf 'doubt    %s %d records  wrong %s\n' year 19 0.9 institution+degree+year 500 0.02 >few
+    run -0 --separate-stderr vary same few-sure --doubt few
+    [ "$stderr" = "vary: few has fewer than 20 records of every kind that lacks a field: nothing is doubted" ]
+    echo 'calibration  slope 0.500  intercept -0.250' >fit
+    run -0 --separate-stderr vary sure sure --calibration fit
+    run -0 python3 -c 'import json; print(json.load(open("sure/config.json"))["statepipe"]["heads"]["tag"])'
+    [[ $output == *"'doubt': {'degree+year': 0.125}, 'calibration': [0.5, -0.25]"* ]]
+    run -1 --separate-stderr vary sure sure --calibration few
+    [ "$stderr" = "vary: few is not what score.py --calibration prints" ]
 }
 
 @test "the scorer: groups by several keys, and a key that no document has" {
