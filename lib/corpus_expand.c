@@ -274,8 +274,10 @@ static bool make(struct sp_maker *m, const char *layout, struct sp_cv *cv) {
     if (len < (int)sizeof name) memcpy(cv->layout, name + 4, (size_t)len - 3);
     free(drawn);
     if (len >= (int)sizeof name || !sp_rule_find(m->c, name, (size_t)len))
-        return sp_expand_fail(m, SP_E_USAGE, "no layout '%s': there is no rule %s", cv->layout,
-                              name);
+        return sp_expand_fail(m, SP_E_USAGE,
+                              "no layout '%s': there is no rule %s; to list all: grep -rEh "
+                              "'^(doc[.]|=== )' %.300s",
+                              cv->layout, name, m->c->dir);
     struct sp_slice levels;
     bool page = sp_page_begin(m, cv->layout, &levels);
     if (!sp_person_draw(m, page ? &levels : NULL)) return false;

@@ -42,6 +42,7 @@ struct sp_corpus {
     uint32_t n_rule, cap_rule;
     uint32_t *slot; /* hash table of rule index + 1 */
     uint32_t n_slot;
+    char *dir;
     struct sp_corpus_file *file; /* the texts that bodies point into */
     uint32_t n_file, cap_file;
 };
@@ -64,8 +65,9 @@ void sp_corpus_place(const struct sp_corpus *c, const char *dir, const char *at,
 struct sp_rule *sp_rule_get(struct sp_corpus *c, const char *name, size_t n); /* NULL: no memory */
 /* r may be NULL; false: no memory. */
 bool sp_rule_add(struct sp_rule *r, struct sp_slice body, uint32_t weight, bool heldout);
-bool sp_rule_balanced(struct sp_slice s); /* braces */
-/* The text of DIR/FILE, which the corpus keeps. */
+const char *sp_rule_unmatched(struct sp_slice s); /* a brace without another; NULL: there is none */
+/* The text of DIR/FILE, which the corpus keeps, without a byte order mark and carriage returns at
+ * ends of lines. */
 enum sp_code sp_rule_load_text(struct sp_corpus *c, const char *dir, const char *file, char **text,
                                size_t *n, struct sp_error *err);
 

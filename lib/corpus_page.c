@@ -51,7 +51,9 @@ static const char *read_mark(const char *s, size_t n, struct mark *mark, size_t 
 
 /* ---- reading ---- */
 
-static enum sp_code check_marks(struct sp_slice body, uint32_t n_record, struct sp_error *err) {
+/* *at: where the mark is that is wrong. */
+static enum sp_code check_marks(struct sp_slice body, uint32_t n_record, const char **at,
+                                struct sp_error *err) {
     for (size_t i = 0, length; i < body.n; i += length) {
         struct mark mark;
         length = 1;
@@ -59,6 +61,7 @@ static enum sp_code check_marks(struct sp_slice body, uint32_t n_record, struct 
         const char *wrong = read_mark(body.s + i, body.n - i, &mark, &length);
         if (!wrong && mark.first + mark.n > n_record) wrong = "is of a record without a level";
         if (!wrong) continue;
+        *at = body.s + i;
         const char *end = memchr(body.s + i, '\n', body.n - i);
         size_t shown = end ? (size_t)(end - body.s) - i : body.n - i;
         return sp_error_set(err, SP_E_DATA, "'%.*s': the mark %s", shown > 60 ? 60 : (int)shown,
@@ -67,8 +70,9 @@ static enum sp_code check_marks(struct sp_slice body, uint32_t n_record, struct 
     return SP_OK;
 }
 
+/* *at, the header at first: where an error is. */
 static enum sp_code add_page(struct sp_corpus *c, struct sp_slice head, struct sp_slice body,
-                             struct sp_error *err) {
+                             const char **at, struct sp_error *err) {
     char name[SP_RULE_NAME_MAX];
     struct sp_slice rest = head, id = sp_slice_word(&rest), about = rest;
     bool heldout = id.n && *id.s == '!';
@@ -80,13 +84,19 @@ static enum sp_code add_page(struct sp_corpus *c, struct sp_slice head, struct s
               islower((unsigned char)*lang.s) && n_record <= SP_CV_RECORDS_MAX;
     if (!ok || id.n + sizeof "written." > sizeof name)
         return sp_error_set(err, SP_E_DATA,
-                            "'%.*s' is not NAME REGION LANGUAGE LEVEL..., with at most %d levels",
-                            (int)head.n, head.s, SP_CV_RECORDS_MAX);
+                            "'%.*s' is not NAME REGION LANGUAGE LEVEL...: a name of 3 to %zu "
+                            "letters, a region as US, a language as en, at most %d levels",
+                            (int)head.n, head.s, sizeof name - sizeof "written.",
+                            SP_CV_RECORDS_MAX);
     int n = snprintf(name, sizeof name, "doc.%.*s", (int)id.n, id.s);
     if (sp_rule_find(c, name, (size_t)n))
         return sp_error_set(err, SP_E_DATA, "there is a layout %s already", name + 4);
-    if (!sp_rule_balanced(body)) return sp_error_set(err, SP_E_DATA, "braces do not match");
-    enum sp_code code = check_marks(body, n_record, err);
+    const char *brace = sp_rule_unmatched(body);
+    if (brace) {
+        *at = brace;
+        return sp_error_set(err, SP_E_DATA, "braces do not match");
+    }
+    enum sp_code code = check_marks(body, n_record, at, err);
     if (code) return code;
     ok = sp_rule_add(sp_rule_get(c, name, (size_t)n), body, 1, false);
     n = snprintf(name, sizeof name, "written.%.*s", (int)id.n, id.s);
@@ -110,14 +120,15 @@ enum sp_code sp_page_load(struct sp_corpus *c, const char *dir, const char *file
         return sp_error_set(err, SP_E_DATA, "%s/%s:1: a page begins with '=== NAME ...'", dir,
                             file);
     const char *end = text + n, *at = text;
-    for (int line = 1; at < end && !code;) {
+    while (at < end && !code) {
         const char *nl = memchr(at, '\n', (size_t)(end - at)), *body = nl ? nl + 1 : end;
         const char *next = nl ? memmem(nl, (size_t)(end - nl), mark, sizeof mark - 1) : NULL;
         next = next ? next + 1 : end;
         struct sp_slice head = {at + 4, (size_t)((nl ? nl : end) - at) - 4};
-        code = add_page(c, head, (struct sp_slice){body, (size_t)(next - body)}, err);
-        if (code) sp_error_prefix(err, "%s/%s:%d", dir, file, line);
-        for (; at < next; at++) line += *at == '\n';
+        const char *wrong = head.s;
+        code = add_page(c, head, (struct sp_slice){body, (size_t)(next - body)}, &wrong, err);
+        if (code) sp_corpus_place(c, dir, wrong, err);
+        at = next;
     }
     return code;
 }

@@ -102,6 +102,15 @@ static struct sp_slice column(struct sp_slice line, int number) {
     return (struct sp_slice){end, 0};
 }
 
+/* Without a byte order mark, and lines end in a line feed alone: some editors write others. */
+static void plain_lines(char *text, size_t *n) {
+    static const char mark[] = "\xEF\xBB\xBF";
+    size_t from = *n >= 3 && memcmp(text, mark, 3) == 0 ? 3 : 0, to = 0;
+    for (; from < *n; from++)
+        if (text[from] != '\r' || from + 1 == *n || text[from + 1] != '\n') text[to++] = text[from];
+    *n = to;
+}
+
 enum sp_code sp_rule_load_text(struct sp_corpus *c, const char *dir, const char *name, char **text,
                                size_t *n, struct sp_error *err) {
     char path[4096];
@@ -113,6 +122,7 @@ enum sp_code sp_rule_load_text(struct sp_corpus *c, const char *dir, const char 
     c->file = file;
     code = sp_io_slurp(text, n, path, FILE_BYTES_MAX, err);
     if (code) return code;
+    plain_lines(*text, n);
     file += c->n_file++;
     *file = (struct sp_corpus_file){.text = *text, .n = *n};
     snprintf(file->name, sizeof file->name, "%s", name);
@@ -195,17 +205,18 @@ static enum sp_code parse_head(struct sp_corpus *c, const char *dir, struct sp_s
     return SP_OK;
 }
 
-bool sp_rule_balanced(struct sp_slice s) {
+const char *sp_rule_unmatched(struct sp_slice s) {
+    const char *open = NULL;
     int depth = 0;
     for (size_t i = 0; i < s.n; i++) {
         if (s.s[i] == '\\')
             i++;
-        else if (s.s[i] == '{')
-            depth++;
+        else if (s.s[i] == '{' && depth++ == 0)
+            open = s.s + i;
         else if (s.s[i] == '}' && --depth < 0)
-            return false;
+            return s.s + i;
     }
-    return depth == 0;
+    return depth ? open : NULL;
 }
 
 /* "[!][WEIGHT*] body". */
@@ -224,7 +235,7 @@ static enum sp_code parse_alternative(struct sp_rule *r, struct sp_slice line,
     }
     if (weight == 0 || weight > SP_RULE_WEIGHT_MAX)
         return sp_error_set(err, SP_E_DATA, "weight not from 1 to %d", SP_RULE_WEIGHT_MAX);
-    if (!sp_rule_balanced(line)) return sp_error_set(err, SP_E_DATA, "braces do not match");
+    if (sp_rule_unmatched(line)) return sp_error_set(err, SP_E_DATA, "braces do not match");
     if (!sp_rule_add(r, line, weight, heldout)) return sp_error_memory(err, "the corpus");
     return SP_OK;
 }
@@ -295,7 +306,8 @@ enum sp_code sp_corpus_open(struct sp_corpus **corpus, const char *dir, enum sp_
     struct sp_corpus *c = calloc(1, sizeof *c);
     enum sp_code code = SP_OK;
     if (c) c->slot = calloc(1 << 17, sizeof *c->slot);
-    if (!c || !c->slot) code = sp_error_memory(err, "the corpus");
+    if (c) c->dir = strdup(dir);
+    if (!c || !c->slot || !c->dir) code = sp_error_memory(err, "the corpus");
     if (!code) c->n_slot = 1 << 17, c->split = split;
     for (int i = 0; i < n; i++) {
         const char *name = entry[i]->d_name;
@@ -324,5 +336,6 @@ void sp_corpus_free(struct sp_corpus *c) {
     free(c->file);
     free(c->rule);
     free(c->slot);
+    free(c->dir);
     free(c);
 }

@@ -2,6 +2,8 @@
 #include "../../lib/corpus_internal.h"
 #include "check.h"
 
+#include <unistd.h>
+
 static void start_text(struct sp_text *t, const char *s, const char *labelled) {
     memset(t, 0, sizeof *t);
     sp_text_add(t, s, strlen(s));
@@ -93,10 +95,105 @@ static void check_documents(void) {
     }
 }
 
+static char scratch[64] = "/tmp/statepipe-check-XXXXXX";
+
+static bool write_file(const char *name, const char *text) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", scratch, name);
+    FILE *f = fopen(path, "w");
+    bool ok = f && fputs(text, f) >= 0;
+    return f && fclose(f) == 0 && ok;
+}
+
+/* The same with a byte order mark, and CR LF. */
+static bool write_dos(const char *name, const char *text) {
+    char dos[2048] = "\xEF\xBB\xBF";
+    size_t n = 3;
+    for (; *text && n + 3 < sizeof dos; text++) {
+        if (*text == '\n') dos[n++] = '\r';
+        dos[n++] = *text;
+    }
+    dos[n] = 0;
+    return !*text && write_file(name, dos);
+}
+
+static const char rules[] =
+    "region\n  US en\nrecords\n  master\ncareer\n  9\ngap\n  0\nabroad\n  1*\nmissing\n  1*\n"
+    "layout\n  a\nnoise\n  1*\nyears.master\n  2\ninst.master < list.txt\n"
+    "degree.master\n  M.Sc.\nfield.master\n  Law\nshown.inst\n  {%text}\nshown.degree\n"
+    "  {%text}\nshown.year\n  {%y1}\nshown.field\n  {%text}\ndoc.a\n  {%inst} {%year}\n";
+static const char list[] = "MIT\nYale\nYork\nBath\n";
+static const char page[] = "=== one-page US en master\nJane {Roe|Doe}\n\n"
+                           "⟦i1:Hull⟧, ⟦y1:2019⟧\nend\n";
+
+/* 20 documents of the page behind one another. */
+static void make_all(char *out, size_t size, struct sp_error *err) {
+    struct sp_corpus *c;
+    struct sp_cv cv = {0};
+    *out = 0;
+    if (sp_corpus_open(&c, scratch, SP_CORPUS_ALL, err)) return;
+    for (uint64_t i = 0; i < 20; i++)
+        if (!sp_corpus_make(c, 1, i, "one-page", 0, &cv, err))
+            snprintf(out + strlen(out), size - strlen(out), "%s--\n", cv.text);
+    sp_cv_clear(&cv);
+    sp_corpus_free(c);
+}
+
+static void check_files(void) {
+    static const struct {
+        const char *page, *says;
+    } bad[] = {
+        {"=== one-page US en master\ntext\n\n{a|b\n{c}\n", "/x.pages:4: braces do not match"},
+        {"=== one-page US en master\ntext\n{a|b}\n}\n", "/x.pages:4: braces do not match"},
+        {"=== one-page US en master\n⟦i1:X⟧\n⟦i2:X⟧\n",
+         "/x.pages:3: '⟦i2:X⟧': the mark is of a record without a level"},
+        {"=== one-page US en\na\n=== two-page US en\nb ⟦i1:X\n",
+         "/x.pages:4: '⟦i1:X': the mark has no end"},
+        {"=== one-page US en\na\n=== ab US en\nb\n",
+         "/x.pages:3: 'ab US en' is not NAME REGION LANGUAGE LEVEL...: a name of 3 to 39 letters"},
+    };
+    struct sp_error err = {0};
+    static char unix_text[8192], dos_text[8192];
+    bool ok = mkdtemp(scratch) && write_file("x.rules", rules) && write_file("list.txt", list) &&
+              write_file("x.pages", page);
+    make_all(unix_text, sizeof unix_text, &err);
+    check_ok(ok && strstr(unix_text, "Jane Doe\n") && strstr(unix_text, "MIT, "), "a page: %s",
+             err.msg);
+    ok = write_dos("x.rules", rules) && write_dos("list.txt", list) && write_dos("x.pages", page);
+    make_all(dos_text, sizeof dos_text, &err);
+    check_ok(ok && strcmp(unix_text, dos_text) == 0 && !strchr(dos_text, '\r'),
+             "a byte order mark and CR LF change nothing: %s", err.msg);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        write_dos("x.pages", bad[i].page);
+        make_all(dos_text, sizeof dos_text, &err);
+        check_ok(err.code == SP_E_DATA && strstr(err.msg, bad[i].says), "refused: %s", err.msg);
+    }
+    struct sp_corpus *c;
+    struct sp_cv cv = {0};
+    char says[256];
+    snprintf(says, sizeof says,
+             "no layout 'none': there is no rule doc.none; to list all: grep -rEh "
+             "'^(doc[.]|=== )' %s",
+             scratch);
+    ok = write_file("x.pages", page) && !sp_corpus_open(&c, scratch, SP_CORPUS_ALL, &err);
+    check_ok(ok && sp_corpus_make(c, 1, 0, "none", 0, &cv, &err) == SP_E_USAGE &&
+                 strcmp(err.msg, says) == 0,
+             "%s", err.msg);
+    if (ok) sp_corpus_free(c);
+    static const char *const files[] = {"x.rules", "list.txt", "x.pages"};
+    for (size_t i = 0; i < 3; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%s", scratch, files[i]);
+        unlink(path);
+    }
+    rmdir(scratch);
+}
+
 int main(int argc, char **argv) {
     check_start(argc, argv);
     if (check_wanted("layout")) check_layout();
     if (check_wanted("noise")) check_noise();
+    if (check_wanted("files")) check_files();
     if (check_wanted("documents")) check_documents();
     return check_end();
 }
