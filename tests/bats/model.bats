@@ -110,7 +110,7 @@ END
     [ "$(date -r out/base/model/model.safetensors +%Y)" = 2001 ]
     HELD_OUT=3 run -0 --separate-stderr "$TREE/tests/eval/slot_experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold
     [[ ${lines[1]} == marked\ * ]]
-    [[ ${lines[2]} == forward\ * ]]
+    [[ ${lines[2]} == reversed\ * ]]
     [[ ${lines[5]} == both\ * ]]
     [[ ${lines[6]} == "both, records: held out  exact "* ]]
     run -2 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold wider
