@@ -42,7 +42,7 @@ struct sp_corpus {
     uint32_t n_rule, cap_rule;
     uint32_t *slot; /* hash table of rule index + 1 */
     uint32_t n_slot;
-    char *dir;
+    char *dir;                   /* the folder it was read from */
     struct sp_corpus_file *file; /* the texts that bodies point into */
     uint32_t n_file, cap_file;
 };
@@ -57,7 +57,7 @@ struct sp_corpus_file {
 const struct sp_rule *sp_rule_find(const struct sp_corpus *c, const char *name, size_t n);
 /* Every rule and function that a body names is there, in some region or language at least; else
  * SP_E_DATA with the file and the line (corpus_check.c). */
-enum sp_code sp_corpus_check(const struct sp_corpus *c, const char *dir, struct sp_error *err);
+enum sp_code sp_corpus_check(const struct sp_corpus *c, struct sp_error *err);
 /* Puts DIR/FILE:LINE of what a body points at, into the text of its file, before the message. */
 void sp_corpus_place(const struct sp_corpus *c, const char *dir, const char *at,
                      struct sp_error *err);
@@ -66,10 +66,10 @@ struct sp_rule *sp_rule_get(struct sp_corpus *c, const char *name, size_t n); /*
 /* r may be NULL; false: no memory. */
 bool sp_rule_add(struct sp_rule *r, struct sp_slice body, uint32_t weight, bool heldout);
 const char *sp_rule_unmatched(struct sp_slice s); /* a brace without another; NULL: there is none */
-/* The text of DIR/FILE, which the corpus keeps, without a byte order mark and carriage returns at
- * ends of lines. */
-enum sp_code sp_rule_load_text(struct sp_corpus *c, const char *dir, const char *file, char **text,
-                               size_t *n, struct sp_error *err);
+/* The text of a file of the folder, which the corpus keeps, without a byte order mark and carriage
+ * returns at ends of lines. */
+enum sp_code sp_rule_load_text(struct sp_corpus *c, const char *file, char **text, size_t *n,
+                               struct sp_error *err);
 
 /* ---- random numbers: splitmix64 ---- */
 
@@ -225,8 +225,7 @@ bool sp_slot_label(struct sp_maker *m, int slot, size_t from);
 
 /* ---- pages ---- */
 
-enum sp_code sp_page_load(struct sp_corpus *c, const char *dir, const char *file,
-                          struct sp_error *err);
+enum sp_code sp_page_load(struct sp_corpus *c, const char *file, struct sp_error *err);
 /* Is the layout a page? Then the maker's region and language are its own, and *levels its records'.
  */
 bool sp_page_begin(struct sp_maker *m, const char *layout, struct sp_slice *levels);

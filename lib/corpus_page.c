@@ -109,15 +109,14 @@ static enum sp_code add_page(struct sp_corpus *c, struct sp_slice head, struct s
     return ok ? SP_OK : sp_error_memory(err, "the corpus");
 }
 
-enum sp_code sp_page_load(struct sp_corpus *c, const char *dir, const char *file,
-                          struct sp_error *err) {
+enum sp_code sp_page_load(struct sp_corpus *c, const char *file, struct sp_error *err) {
     static const char mark[] = "\n=== ";
     char *text;
     size_t n;
-    enum sp_code code = sp_rule_load_text(c, dir, file, &text, &n, err);
+    enum sp_code code = sp_rule_load_text(c, file, &text, &n, err);
     if (code) return code;
     if (n < 4 || memcmp(text, mark + 1, 4) != 0)
-        return sp_error_set(err, SP_E_DATA, "%s/%s:1: a page begins with '=== NAME ...'", dir,
+        return sp_error_set(err, SP_E_DATA, "%s/%s:1: a page begins with '=== NAME ...'", c->dir,
                             file);
     const char *end = text + n, *at = text;
     while (at < end && !code) {
@@ -127,7 +126,7 @@ enum sp_code sp_page_load(struct sp_corpus *c, const char *dir, const char *file
         struct sp_slice head = {at + 4, (size_t)((nl ? nl : end) - at) - 4};
         const char *wrong = head.s;
         code = add_page(c, head, (struct sp_slice){body, (size_t)(next - body)}, &wrong, err);
-        if (code) sp_corpus_place(c, dir, wrong, err);
+        if (code) sp_corpus_place(c, c->dir, wrong, err);
         at = next;
     }
     return code;

@@ -106,19 +106,20 @@ static struct sp_slice column(struct sp_slice line, int number) {
 static void plain_lines(char *text, size_t *n) {
     static const char mark[] = "\xEF\xBB\xBF";
     size_t from = *n >= 3 && memcmp(text, mark, 3) == 0 ? 3 : 0, to = 0;
+    if (from == 0 && !memchr(text, '\r', *n)) return;
     for (; from < *n; from++)
         if (text[from] != '\r' || from + 1 == *n || text[from + 1] != '\n') text[to++] = text[from];
     *n = to;
 }
 
-enum sp_code sp_rule_load_text(struct sp_corpus *c, const char *dir, const char *name, char **text,
-                               size_t *n, struct sp_error *err) {
+enum sp_code sp_rule_load_text(struct sp_corpus *c, const char *name, char **text, size_t *n,
+                               struct sp_error *err) {
     char path[4096];
-    enum sp_code code = sp_path_join(path, sizeof path, dir, name, err);
+    enum sp_code code = sp_path_join(path, sizeof path, c->dir, name, err);
     if (code) return code;
     struct sp_corpus_file *file =
         c->n_file < FILES_MAX ? grow(c->file, c->n_file, &c->cap_file, sizeof *file) : 0;
-    if (!file) return sp_error_set(err, SP_E_DATA, "%s: too many files", dir);
+    if (!file) return sp_error_set(err, SP_E_DATA, "%s: too many files", c->dir);
     c->file = file;
     code = sp_io_slurp(text, n, path, FILE_BYTES_MAX, err);
     if (code) return code;
@@ -131,8 +132,8 @@ enum sp_code sp_rule_load_text(struct sp_corpus *c, const char *dir, const char 
 
 /* A list: "NAME < FILE" takes column 1 of every line; "NAME < FILE by K" makes rules NAME.VALUE,
  * one for each value of column K. */
-static enum sp_code load_list(struct sp_corpus *c, const char *dir, const char *name,
-                              struct sp_slice spec, struct sp_error *err) {
+static enum sp_code load_list(struct sp_corpus *c, const char *name, struct sp_slice spec,
+                              struct sp_error *err) {
     char file[128];
     int by = 0;
     const char *cut = memchr(spec.s, ' ', spec.n);
@@ -145,7 +146,7 @@ static enum sp_code load_list(struct sp_corpus *c, const char *dir, const char *
     file[n_file] = 0;
     char *text;
     size_t n;
-    enum sp_code code = sp_rule_load_text(c, dir, file, &text, &n, err);
+    enum sp_code code = sp_rule_load_text(c, file, &text, &n, err);
     if (code) return code;
     struct sp_slice line;
     for (const char *at = text; next_line(&at, text + n, &line);) {
@@ -177,8 +178,8 @@ static enum sp_code share_style(struct sp_corpus *c, struct sp_rule *r, struct s
 }
 
 /* "NAME", "NAME once", "NAME fixed", "NAME < FILE ...": the line that begins a rule. */
-static enum sp_code parse_head(struct sp_corpus *c, const char *dir, struct sp_slice line,
-                               struct sp_rule **rule, struct sp_error *err) {
+static enum sp_code parse_head(struct sp_corpus *c, struct sp_slice line, struct sp_rule **rule,
+                               struct sp_error *err) {
     char name[SP_RULE_NAME_MAX];
     size_t n = 0;
     while (n < line.n && line.s[n] != ' ') n++;
@@ -189,7 +190,7 @@ static enum sp_code parse_head(struct sp_corpus *c, const char *dir, struct sp_s
     struct sp_slice rest = trimmed((struct sp_slice){line.s + n, line.n - n});
     if (rest.n && *rest.s == '<') {
         *rule = NULL;
-        return load_list(c, dir, name, trimmed((struct sp_slice){rest.s + 1, rest.n - 1}), err);
+        return load_list(c, name, trimmed((struct sp_slice){rest.s + 1, rest.n - 1}), err);
     }
     *rule = sp_rule_get(c, name, n);
     if (!*rule) return sp_error_set(err, SP_E_DATA, "too many rules (at most %d)", RULES_MAX);
@@ -240,11 +241,10 @@ static enum sp_code parse_alternative(struct sp_rule *r, struct sp_slice line,
     return SP_OK;
 }
 
-static enum sp_code load_rules(struct sp_corpus *c, const char *dir, const char *name,
-                               struct sp_error *err) {
+static enum sp_code load_rules(struct sp_corpus *c, const char *name, struct sp_error *err) {
     char *text;
     size_t n;
-    enum sp_code code = sp_rule_load_text(c, dir, name, &text, &n, err);
+    enum sp_code code = sp_rule_load_text(c, name, &text, &n, err);
     struct sp_rule *rule = NULL;
     struct sp_slice line;
     const char *at = text;
@@ -253,12 +253,12 @@ static enum sp_code load_rules(struct sp_corpus *c, const char *dir, const char 
         line = trimmed(line);
         if (!line.n || *line.s == '#') continue;
         if (!indented)
-            code = parse_head(c, dir, line, &rule, err);
+            code = parse_head(c, line, &rule, err);
         else if (rule)
             code = parse_alternative(rule, line, err);
         else
             code = sp_error_set(err, SP_E_DATA, "an alternative before any rule");
-        if (code) sp_error_prefix(err, "%s/%s:%d", dir, name, number);
+        if (code) sp_error_prefix(err, "%s/%s:%d", c->dir, name, number);
     }
     return code;
 }
@@ -311,11 +311,11 @@ enum sp_code sp_corpus_open(struct sp_corpus **corpus, const char *dir, enum sp_
     if (!code) c->n_slot = 1 << 17, c->split = split;
     for (int i = 0; i < n; i++) {
         const char *name = entry[i]->d_name;
-        if (!code) code = (is_pages(name) ? sp_page_load : load_rules)(c, dir, name, err);
+        if (!code) code = (is_pages(name) ? sp_page_load : load_rules)(c, name, err);
         free(entry[i]);
     }
     free(entry);
-    if (!code) code = sp_corpus_check(c, dir, err);
+    if (!code) code = sp_corpus_check(c, err);
     if (code) {
         sp_corpus_free(c);
         return code;

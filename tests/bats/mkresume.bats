@@ -70,6 +70,7 @@ for line in sys.stdin:
         years = re.search(r\"(\\d{4}) (?:to|until|and) (\\d{4})\", query)
         assert not years or years.group(1) < years.group(2), query
 total = sum(n.values())
+assert len(n) == 21, n
 assert 0.13 < sum(none.values()) / total < 0.22, none
 for kind in (\"role\", \"employer\", \"inst\", \"degree\", \"year\", \"field\", \"job\"):
     assert 0.005 * n[kind] < none[kind] < 0.25 * n[kind], (kind, n, none)

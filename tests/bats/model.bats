@@ -94,8 +94,8 @@ END
     cd "$BATS_TEST_TMPDIR" || exit 70
     export BATCH=256 HELD_OUT=10
     pipe "mkresume -n 5 --seed 3" >gold
-    run -0 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold base taps-8-delay-8 read-twice reverse-64-taps-4-delay-0-layers-3 \
-        reverse-128-taps-8-delay-0
+    run -0 --separate-stderr "$TREE/tests/eval/experiments" "$STATEPIPE_BUILD/bin" out 0.2 gold base \
+        taps-8-delay-8 read-twice reverse-64-taps-4-delay-0-layers-3 reverse-128-taps-8-delay-0
     [[ ${lines[1]} =~ ^base\ +[0-9]+\ +[0-9.]+\ +[0-9]+\ .*\(.*\ to\ .*\) ]]
     [[ ${lines[2]} == taps-8-delay-8\ * ]]
     [[ ${lines[3]} == read-twice\ * ]]

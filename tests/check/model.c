@@ -78,10 +78,59 @@ static void check_config(void) {
              "a template of questions, of several lines");
 }
 
+/* What stands behind the required keys of a config, and what its refusal says. */
+struct bad_config {
+    const char *more, *says;
+};
+
+static void check_refused(const struct bad_config *cases, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        enum sp_code code = parse(with(cases[i].more));
+        check_ok(code == SP_E_DATA && strstr(err.msg, cases[i].says), "refused: %s",
+                 code ? err.msg : cases[i].more);
+    }
+}
+
+static void check_bad_reverse(void) {
+    static const char divisor[] = "config.json: \"reverse\" is not 0 or a divisor of 256";
+    static const char list[] = "\"reverse_layers\" is not a list of layers";
+    static const char layer[] = "names what is not a layer from 0 to 1";
+    static const char window[] = "\"reverse_layers\" is without \"reverse\"";
+    const struct bad_config cases[] = {
+        {"\"statepipe\":{\"format\":2,\"reverse\":100}", divisor},
+        {"\"statepipe\":{\"format\":2,\"reverse\":-64}", divisor},
+        {"\"statepipe\":{\"format\":2,\"reverse\":128.5}", divisor},
+        {"\"statepipe\":{\"format\":2,\"reverse\":\"128\"}", divisor},
+        {"\"statepipe\":{\"format\":2,\"reverse\":true}", divisor},
+        {"\"statepipe\":{\"format\":2,\"reverse\":null}", divisor},
+        {"\"statepipe\":{\"format\":2,\"reverse\":[128]}", divisor},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"passes\":2}", "exclude each other"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64}", "a language model's head exclude"},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":1}", list},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":null}", list},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":\"1\"}", list},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":{\"1\":1}}", list},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[64]}", layer},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[2]}", layer},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[-1]}", layer},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[1,\"0\"]}", layer},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[0.5]}", layer},
+        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[]}",
+         "\"reverse\" is without a layer that is reversed"},
+        {"\"statepipe\":{\"format\":2,\"reverse_layers\":[1]}", window},
+        {"\"statepipe\":{\"format\":2,\"reverse\":0,\"reverse_layers\":[1]}", window},
+        {"\"statepipe\":{\"format\":1,\"reverse\":64}", "with \"reverse\", \"format\" has to be 2"},
+    };
+    check_refused(cases, sizeof cases / sizeof cases[0]);
+    check_ok(parse("{\"model_type\":\"mamba\",\"hidden_size\":8,\"vocab_size\":9,"
+                   "\"num_hidden_layers\":1,\"statepipe\":{\"format\":2,\"reverse\":64}}") ==
+                     SP_E_DATA &&
+                 strstr(err.msg, "without a layer"),
+             "refused, where there is no second layer: %s", err.msg);
+}
+
 static void check_bad_configs(void) {
-    static const struct {
-        const char *more, *says;
-    } cases[] = {
+    static const struct bad_config cases[] = {
         {"\"state_size\":0", "state_size"},
         {"\"state_size\":257", "\"state_size\" is not a whole number from 1 to 256"},
         {"\"conv_kernel\":17", "\"conv_kernel\" is not a whole number from 1 to 16"},
@@ -96,47 +145,6 @@ static void check_bad_configs(void) {
         {"\"statepipe\":{\"format\":3}", "of another format than 1 to 2"},
         {"\"statepipe\":{\"format\":1,\"passes\":0}", "passes"},
         {"\"statepipe\":{\"format\":1,\"delay\":1000000}", "delay"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":100}",
-         "config.json: \"reverse\" is not 0 or a divisor of 256"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":-64}",
-         "config.json: \"reverse\" is not 0 or a divisor of 256"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":128.5}",
-         "config.json: \"reverse\" is not 0 or a divisor of 256"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":\"128\"}",
-         "config.json: \"reverse\" is not 0 or a divisor of 256"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":true}",
-         "config.json: \"reverse\" is not 0 or a divisor of 256"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":null}",
-         "config.json: \"reverse\" is not 0 or a divisor of 256"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":[128]}",
-         "config.json: \"reverse\" is not 0 or a divisor of 256"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"passes\":2}", "exclude each other"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":64}", "a language model's head exclude"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":1}",
-         "\"reverse_layers\" is not a list of layers"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":null}",
-         "\"reverse_layers\" is not a list of layers"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":\"1\"}",
-         "\"reverse_layers\" is not a list of layers"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":{\"1\":1}}",
-         "\"reverse_layers\" is not a list of layers"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[64]}",
-         "names what is not a layer from 0 to 1"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[2]}",
-         "names what is not a layer from 0 to 1"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[-1]}",
-         "names what is not a layer from 0 to 1"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[1,\"0\"]}",
-         "names what is not a layer from 0 to 1"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[0.5]}",
-         "names what is not a layer from 0 to 1"},
-        {"\"statepipe\":{\"format\":2,\"reverse\":64,\"reverse_layers\":[]}",
-         "\"reverse\" is without a layer that is reversed"},
-        {"\"statepipe\":{\"format\":2,\"reverse_layers\":[1]}",
-         "\"reverse_layers\" is without \"reverse\""},
-        {"\"statepipe\":{\"format\":2,\"reverse\":0,\"reverse_layers\":[1]}",
-         "\"reverse_layers\" is without \"reverse\""},
-        {"\"statepipe\":{\"format\":1,\"reverse\":64}", "with \"reverse\", \"format\" has to be 2"},
         {"\"statepipe\":{\"format\":1,\"tokenizer\":\"magic\"}", "tokenizer"},
         {"\"statepipe\":{\"format\":1,\"default_head\":\"x\"}", "default_head"},
         {"\"statepipe\":{\"format\":1,\"fill_template\":\"{query}{doc}{answer}\"}",
@@ -169,16 +177,7 @@ static void check_bad_configs(void) {
          "\"calibration\":[1,1,1]}}}",
          "is not [slope, intercept]"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        enum sp_code code = parse(with(cases[i].more));
-        check_ok(code == SP_E_DATA && strstr(err.msg, cases[i].says), "refused: %s",
-                 code ? err.msg : cases[i].more);
-    }
-    check_ok(parse("{\"model_type\":\"mamba\",\"hidden_size\":8,\"vocab_size\":9,"
-                   "\"num_hidden_layers\":1,\"statepipe\":{\"format\":2,\"reverse\":64}}") ==
-                     SP_E_DATA &&
-                 strstr(err.msg, "without a layer"),
-             "refused, where there is no second layer: %s", err.msg);
+    check_refused(cases, sizeof cases / sizeof cases[0]);
     check_ok(!parse(with("\"state_size\":256,\"conv_kernel\":16")),
              "the largest state and convolution");
     check_ok(parse("{\"model_type\":\"mamba2\",\"hidden_size\":8}") == SP_E_DATA &&
@@ -388,6 +387,7 @@ int main(int argc, char **argv) {
     if (!mkdtemp(scratch)) return 70;
     if (check_wanted("config")) check_config();
     if (check_wanted("bad_configs")) check_bad_configs();
+    if (check_wanted("bad_reverse")) check_bad_reverse();
     if (check_wanted("golden")) check_golden();
     if (check_wanted("mismatch")) check_mismatch();
     if (check_wanted("fingerprint")) check_fingerprint();
